@@ -1,0 +1,41 @@
+/** A resource record set (RFC 2181 section 5): all values of one name and type, with their TTL. */
+export interface RRset {
+  /** Lower case, no final dot. */
+  readonly name: string;
+  readonly type: string;
+  /** Seconds. */
+  readonly ttl: number;
+  /** Presentation format, sorted; empty when the RRset does not exist. */
+  readonly values: readonly string[];
+}
+
+/** One replacement: `before` is what must be there now, `after` what shall be there. */
+export interface RRsetChange {
+  readonly before: RRset;
+  readonly after: RRset;
+}
+
+/**
+ * One zone at one provider. A new provider implements this and is one file.
+ */
+export interface DnsProvider {
+  /** The zone's name, lower case, no final dot. */
+  readonly zone: string;
+  /** Reads an RRset where the zone is edited; an RRset that does not exist has no values and TTL 0. */
+  read(name: string, type: string): Promise<RRset>;
+  /**
+   * Compare-and-swap: makes all changes if every `before` is still what the zone holds (values, not
+   * TTL), else none. Throws `DnsDrift` if it is not, `UserError` if refused.
+   */
+  change(changes: readonly RRsetChange[]): Promise<void>;
+  /**
+   * Asks every authoritative server that can be found for the RRset, without recursion, and says
+   * which of them answer otherwise; an empty list is proof.
+   */
+  lagging(expected: RRset): Promise<readonly string[]>;
+}
+
+/** The zone no longer holds what the plan saw. */
+export class DnsDrift extends Error {
+  override readonly name = 'DnsDrift';
+}

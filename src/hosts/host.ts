@@ -1,0 +1,29 @@
+import type { Command, Result } from './command.ts';
+
+/** OLD is moved from, NEW is moved to. */
+export type Role = 'old' | 'new';
+
+/**
+ * One of the two mail hosts. Reading needs no lock; every change goes through the guard on the host,
+ * which refuses a lock number older than the newest that it has seen.
+ */
+export interface Host {
+  readonly role: Role;
+  /** As the migration file names it, for messages. */
+  readonly address: string;
+  /** Runs a command that changes nothing. A non-zero exit throws unless the command allows it. */
+  read(command: Command): Promise<Result>;
+  /** Runs a command that changes the host, under the lock's number. */
+  change(command: Command): Promise<Result>;
+  /**
+   * Opens a TCP port on the runner's loopback that ends at `port` of `address` as the host itself
+   * sees it. Close it when done.
+   */
+  tunnel(address: string, port: number): Promise<Tunnel>;
+  close(): Promise<void>;
+}
+
+export interface Tunnel {
+  readonly port: number;
+  close(): Promise<void>;
+}
