@@ -30,7 +30,9 @@ const mailHost = z.strictObject({
   'public-addresses': z
     .array(z.union([z.ipv4(), z.ipv6()]))
     .optional()
-    .describe('Addresses by which the world reaches this host, where they are not on its interfaces (NAT).'),
+    .describe(
+      'Addresses by which the world reaches this host, where they are not on its interfaces (NAT).',
+    ),
 });
 
 const domainName = z
@@ -50,7 +52,9 @@ const record = z.strictObject({
   type: z.enum(['A', 'AAAA', 'MX', 'TXT', 'CNAME', 'SRV', 'TLSA', 'CAA', 'PTR']),
   values: z
     .array(nonEmpty)
-    .describe('The whole RRset after the cutover, in presentation format; an empty list removes it.'),
+    .describe(
+      'The whole RRset after the cutover, in presentation format; an empty list removes it.',
+    ),
 });
 
 const zone = z.strictObject({
@@ -79,7 +83,9 @@ export const migrationSchema = z
     carry: z
       .array(absolutePath)
       .default([])
-      .describe('Other files and folders that move with the mail: password files, keys, certificates.'),
+      .describe(
+        'Other files and folders that move with the mail: password files, keys, certificates.',
+      ),
     provision: z
       .enum(['prepared', 'copy'])
       .default('prepared')
@@ -95,7 +101,9 @@ export const migrationSchema = z
       .array(nonEmpty)
       .min(1)
       .optional()
-      .describe('cutover: address. Program and arguments, run on the runner, that move the address to NEW.'),
+      .describe(
+        'cutover: address. Program and arguments, run on the runner, that move the address to NEW.',
+      ),
     'address-undo-command': z.array(nonEmpty).min(1).optional(),
     dns: z.array(zone).default([]),
     probe: z

@@ -1,3 +1,5 @@
+import { UserError } from '../errors.ts';
+
 /** A resource record set (RFC 2181 section 5): all values of one name and type, with their TTL. */
 export interface RRset {
   /** Lower case, no final dot. */
@@ -25,17 +27,19 @@ export interface DnsProvider {
   read(name: string, type: string): Promise<RRset>;
   /**
    * Compare-and-swap: makes all changes if every `before` is still what the zone holds (values, not
-   * TTL), else none. Throws `DnsDrift` if it is not, `UserError` if refused.
+   * TTL), else none. A change whose `after` is there already counts as made, so this can be repeated.
+   * Throws `DnsDrift` if the zone holds something else, `UserError` if refused. Returns when the
+   * place where the zone is edited shows every `after`, values and TTL.
    */
   change(changes: readonly RRsetChange[]): Promise<void>;
   /**
    * Asks every authoritative server that can be found for the RRset, without recursion, and says
-   * which of them answer otherwise; an empty list is proof.
+   * in a line each which of them answer otherwise, or can't be judged; an empty list is proof.
    */
   lagging(expected: RRset): Promise<readonly string[]>;
 }
 
-/** The zone no longer holds what the plan saw. */
-export class DnsDrift extends Error {
+/** The zone no longer holds what the plan saw; nothing was changed. */
+export class DnsDrift extends UserError {
   override readonly name = 'DnsDrift';
 }

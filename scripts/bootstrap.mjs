@@ -1,0 +1,166 @@
+/*
+ * What the npm scripts start with, from a fresh clone too. Plain JavaScript without dependencies, for
+ * any Node from 20 on: it installs what is missing, finds Node 24, and hands over to it.
+ *
+ *   node scripts/bootstrap.mjs rehearse | test | stage | bench [arguments]
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname ?? new URL('.', import.meta.url).pathname, '..');
+const wantedMajor = 24;
+
+/** What each command runs, and whether it needs the lab: real hosts, so Linux and root. */
+const commands = {
+  rehearse: { script: 'test/rehearsal/rehearse.ts', lab: true },
+  bench: { script: 'test/bench/bench.ts', lab: true },
+  stage: { script: 'src/driver/stage.ts', lab: false },
+  test: { run: test },
+};
+
+/** A reason to stop that a person can act on. */
+class Refusal extends Error {}
+
+function say(line) {
+  process.stderr.write(`${line}\n`);
+}
+
+function readJson(path) {
+  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
+}
+
+/** Whether node_modules holds what the lock file says, judged by the list that npm keeps in it. */
+function isInstalled() {
+  const wanted = readJson(join(root, 'package-lock.json'))?.packages ?? {};
+  const present = readJson(join(root, 'node_modules/.package-lock.json'))?.packages;
+  if (!present) return false;
+  const missing = Object.entries(wanted).some(([path, { version, optional }]) => {
+    if (path === '' || (optional && !present[path])) return false;
+    return present[path]?.version !== version;
+  });
+  return !missing && Object.keys(present).every((path) => path in wanted);
+}
+
+function install() {
+  if (isInstalled()) return;
+  say('installing the packages of package-lock.json (npm ci --ignore-scripts)');
+  // The npm that started this, else the one in PATH.
+  const npm = process.env.npm_execpath;
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund'];
+  const [program, words] = npm ? [process.execPath, [npm, ...args]] : ['npm', args];
+  const { status } = spawnSync(program, words, { cwd: root, stdio: ['ignore', 2, 2] });
+  if (status !== 0) throw new Refusal('npm ci failed: see above; it needs the package registry');
+}
+
+/** Path of a Node that runs TypeScript as it is: the one among the packages, else this one. */
+function findNode() {
+  for (const node of [join(root, 'node_modules/.bin/node'), process.execPath]) {
+    const { stdout, status } = spawnSync(node, ['--version'], { encoding: 'utf8' });
+    if (status === 0 && Number(/^v(\d+)/.exec(stdout)?.[1]) >= wantedMajor) return node;
+  }
+  throw new Refusal(
+    `Node ${wantedMajor} is needed, and this is ${process.version}; there is no package with it for ${process.platform} ${process.arch}, so install it`,
+  );
+}
+
+/** The lab needs namespaces and mounts. `instead` says what to do without. */
+function prepareLab(node, instead) {
+  const isRoot = process.getuid?.() === 0;
+  if (process.platform !== 'linux' || !isRoot) {
+    const lack = process.platform === 'linux' ? 'root (try sudo)' : 'Linux';
+    throw new Refusal(`the lab of real hosts needs ${lack}${instead}`);
+  }
+  const { status } = spawnSync(node, [join(root, 'scripts/lab-needs.mjs'), '--install'], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+  });
+  if (status !== 0) throw new Refusal('what the lab needs could not be installed: see above');
+}
+
+/** Runs a program to its end, hands signals on, and returns its exit code. */
+function run(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, stdio: 'inherit' });
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+    const handOn = (signal) => child.kill(signal);
+    for (const signal of signals) process.on(signal, handOn);
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      for (const name of signals) process.off(name, handOn);
+      resolve(code ?? 128 + (constants.signals[signal] ?? 0));
+    });
+  });
+}
+
+async function runScript({ script, lab }, args) {
+  install();
+  const node = findNode();
+  if (!existsSync(join(root, script))) throw new Refusal(`${script} is not there`);
+  const inLab = lab && !args.includes('--help');
+  if (inLab) prepareLab(node, '');
+  return run(node, [...(inLab ? ['test/lab/with-lab.ts', node] : []), script, ...args]);
+}
+
+const notTested =
+  'not tested without the lab: real hosts, DNS servers and mail systems, whole migrations, faults';
+
+async function test(args) {
+  install();
+  const node = findNode();
+  const noLab = args.includes('--no-lab');
+  const words = args.filter((word) => word !== '--no-lab');
+  if (!noLab) prepareLab(node, '; to leave it out: npm test -- --no-lab');
+  const results = mkdtempSync(join(tmpdir(), 'mail-cutover-tests-'));
+  try {
+    const vitest = (projects) => [
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      ...projects.flatMap((project) => ['--project', project]),
+      '--passWithNoTests',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${join(results, `${projects[0]}.json`)}`,
+      ...words,
+    ];
+    const codes = [await run(node, vitest(['unit', 'built']))];
+    if (!noLab) codes.push(await run(node, ['test/lab/with-lab.ts', node, ...vitest(['lab'])]));
+    const counts = [count(join(results, 'unit.json'))];
+    if (!noLab) counts.push(count(join(results, 'lab.json')));
+    if (noLab) console.log(notTested);
+    return summarize(counts, codes);
+  } finally {
+    rmSync(results, { recursive: true, force: true });
+  }
+}
+
+/** Passed and failed tests of one run; a file that could not even be loaded is a failed one. */
+function count(path) {
+  const report = readJson(path);
+  if (!report) return { passed: 0, failed: 1 };
+  const broken = report.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some((t) => t.status === 'failed'),
+  );
+  return { passed: report.numPassedTests, failed: report.numFailedTests + broken.length };
+}
+
+function summarize(counts, codes) {
+  const passed = counts.reduce((sum, each) => sum + each.passed, 0);
+  // A run can fail without a failed test, by an error that nothing caught.
+  const uncounted = codes.filter((code, index) => code !== 0 && counts[index].failed === 0).length;
+  const failed = counts.reduce((sum, each) => sum + each.failed, 0) + uncounted;
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+const [name, ...args] = process.argv.slice(2);
+try {
+  const command = commands[name];
+  if (!command) throw new Refusal(`known: ${Object.keys(commands).join(', ')}`);
+  process.exitCode = await (command.run ? command.run(args) : runScript(command, args));
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,170 @@
+import { type StageName, stageNames } from './stages.ts';
+
+/**
+ * Every input and output of every action, once. `npm run generate` writes the action.yml files and
+ * the tables of the READMEs from here, and `inputs.ts` can read no other name.
+ */
+
+export interface InputSpec {
+  /** kebab-case. */
+  readonly name: string;
+  /** Whole sentences, for people. */
+  readonly description: string;
+  readonly default?: string;
+  /** Masked in the log, and taken out of the environment once read. */
+  readonly secret?: true;
+  /** Stages that have it; all when left out. */
+  readonly stages?: readonly StageName[];
+}
+
+export interface OutputSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly stages?: readonly StageName[];
+}
+
+export const inputSpecs = [
+  {
+    name: 'config',
+    description: 'Path of the migration file, from the top of the repository.',
+    default: '.github/mail-cutover.yml',
+  },
+  {
+    name: 'ssh-key',
+    description:
+      'Private SSH key for OLD and NEW and their jump hosts. Give this, or `old-ssh-key` and `new-ssh-key`.',
+    secret: true,
+  },
+  {
+    name: 'old-ssh-key',
+    description: 'Private SSH key for OLD, where it is not the same as for NEW.',
+    secret: true,
+  },
+  {
+    name: 'new-ssh-key',
+    description: 'Private SSH key for NEW, where it is not the same as for OLD.',
+    secret: true,
+  },
+  {
+    name: 'ssh-passphrase',
+    description: 'Passphrase of the SSH keys, where they have one.',
+    secret: true,
+  },
+  {
+    name: 'sudo-password',
+    description: 'Password for sudo, where the SSH user is not root and sudo asks for one.',
+    secret: true,
+  },
+  {
+    name: 'dns-credentials',
+    description:
+      'Credentials of the DNS provider. For rfc2136 the TSIG key, as `algorithm:name:secret`; where zones have keys of their own, one line each, as `zone=algorithm:name:secret`.',
+    secret: true,
+  },
+  {
+    name: 'probe-password',
+    description:
+      'Password of the probe mailbox. With it the probe also logs in over IMAP and submission, as a user would.',
+    secret: true,
+  },
+  {
+    name: 'plan-digest',
+    description:
+      'The plan digest that was approved. The stage refuses to run when the plan has become another.',
+  },
+  {
+    name: 'dry-run',
+    description: '`true` runs every check, prints each step that would run, and changes nothing.',
+    default: 'false',
+  },
+  {
+    name: 'github-token',
+    description:
+      'Reads who approved the run and whether its environments are protected (`actions: read`, `deployments: read`).',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of GitHub's, not ours
+    default: '${{ github.token }}',
+    secret: true,
+  },
+  {
+    name: 'pass',
+    description:
+      'What is copied: `live` while OLD serves, any number of times; `final` when OLD is frozen, an exact mirror; `late` only adds, to a NEW that serves.',
+    default: 'live',
+    stages: ['transfer'],
+  },
+  {
+    name: 'shard',
+    description:
+      'Which part of the mailboxes this job copies, as `part/parts`: `2/4` is the second of four. All of them are one matrix.',
+    default: '1/1',
+    stages: ['transfer'],
+  },
+  {
+    name: 'declare-dead',
+    description:
+      'Go on although one host cannot be reached: `old` or `new`. You say that it is off for good and never serves mail again; that goes on record.',
+    default: '',
+    stages: ['activate', 'rollback'],
+  },
+  {
+    name: 'erase-old-mail',
+    description:
+      'Left empty, the mail on OLD stays. To delete it for good write `erase the mail of NAME`, with the name of the migration.',
+    default: '',
+    stages: ['finish'],
+  },
+] as const satisfies readonly InputSpec[];
+
+export type InputName = (typeof inputSpecs)[number]['name'];
+
+export const outputSpecs = [
+  { name: 'state', description: 'State of the migration after this stage, in one word.' },
+  {
+    name: 'changed',
+    description: '`true` when the stage changed anything, `false` when all was done.',
+  },
+  { name: 'next-stage', description: 'The stage that comes next.' },
+  { name: 'plan-digest', description: 'SHA-256 of the plan: what a reviewer approves.' },
+  { name: 'report', description: 'Path of the report that this stage wrote.' },
+  {
+    name: 'downtime-seconds',
+    description: 'Seconds for which mailboxes could not be read, as far as it is known by now.',
+    stages: ['activate', 'dns-cutover', 'verify', 'drain', 'finish', 'rollback'],
+  },
+] as const satisfies readonly OutputSpec[];
+
+/** Name and description of each action, as GitHub shows them. */
+export const actionTexts: Readonly<Record<StageName, string>> = {
+  plan: 'Reads both mail hosts and the DNS, changes nothing, and says what a migration would do, what could go wrong, and the digest to approve',
+  prepare: 'Sets NEW up behind a fence, opens the private way for late mail, and lowers the TTLs',
+  transfer: 'Copies the mail from OLD to NEW, in a live, a final or a late pass',
+  freeze: 'Stops every change of mailboxes on OLD, and proves that nothing moves',
+  activate: 'Takes the mailboxes from OLD and gives them to NEW, which serves from then on',
+  'dns-cutover': 'Points the DNS at NEW, and proves it at every authoritative server',
+  verify: 'Gathers evidence that NEW has all the mail and serves it',
+  drain: 'Brings late mail over until OLD has been quiet for a while',
+  finish: 'Ends the migration, restores the TTLs, and removes what was put on the hosts',
+  rollback: 'Goes back from any state to an OLD that serves, with all the mail that NEW has got',
+};
+
+/** Inputs of one action, in the order of the table. */
+export function inputsOf(stage: StageName): readonly InputSpec[] {
+  return (inputSpecs as readonly InputSpec[]).filter((spec) => hasStage(spec, stage));
+}
+
+/** Outputs of one action, in the order of the table. */
+export function outputsOf(stage: StageName): readonly OutputSpec[] {
+  return (outputSpecs as readonly OutputSpec[]).filter((spec) => hasStage(spec, stage));
+}
+
+function hasStage(spec: { readonly stages?: readonly StageName[] }, stage: StageName): boolean {
+  return (spec.stages ?? stageNames).includes(stage);
+}
+
+/** Stages that clean up in a post step, which GitHub also runs when a job fails or is cancelled. */
+export const stagesWithPost: readonly StageName[] = ['transfer'];
+
+/** Path of an action's folder, from the top of the repository; plan is the root action. */
+export function actionFolder(stage: StageName): string {
+  return stage === 'plan' ? '.' : `actions/${stage}`;
+}

@@ -1,0 +1,26 @@
+/**
+ * What the engine needs of a host: a few small files in the folder of this migration. The engine
+ * knows nothing else of hosts.
+ */
+export interface HostFiles {
+  /** For messages: "OLD (192.0.2.1)". */
+  readonly label: string;
+  /** Undefined when the file does not exist. */
+  read(name: string): Promise<Buffer | undefined>;
+  /** Whole or not at all, and on disk when it returns. */
+  write(name: string, content: string): Promise<void>;
+  remove(name: string): Promise<void>;
+  /** Appends durably, if the file is `expectedBytes` long; else throws. */
+  append(name: string, content: string, expectedBytes: number): Promise<void>;
+  /**
+   * Takes or renews the host's lock for `holder`. The number is at least `minimum` and larger than
+   * any before. Expiry counts by the host's own clock.
+   */
+  takeLock(holder: string, seconds: number, minimum: number): Promise<LockAnswer>;
+  renewLock(number: number, seconds: number): Promise<void>;
+  releaseLock(number: number): Promise<void>;
+  /** From now on every change on this host is made under this number. */
+  holdLock(number: number | undefined): void;
+}
+
+export type LockAnswer = { readonly number: number } | { readonly heldBy: string };

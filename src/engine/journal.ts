@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto';
+import { UserError } from '../errors.ts';
+import type { HostFiles } from './host-files.ts';
+
+/** Who runs a stage, where. */
+export interface Run {
+  /** GitHub login, or `user@host` from a laptop. */
+  readonly actor: string;
+  /** Run id and attempt, or `laptop`. */
+  readonly run: string;
+  readonly attempt: number;
+  readonly commit: string;
+}
+
+export type EntryKind = 'stage-begin' | 'intent' | 'outcome' | 'stage-end' | 'note';
+
+export interface EntryData {
+  readonly kind: EntryKind;
+  readonly stage: string;
+  readonly step?: string;
+  readonly ok?: boolean;
+  /** A short line for people. Never a secret. */
+  readonly text?: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+export interface Entry extends EntryData, Run {
+  /** 1, 2, 3 … */
+  readonly seq: number;
+  /** UTC, ISO 8601 with milliseconds, of the runner's clock. */
+  readonly time: string;
+  readonly lock: number;
+  readonly planDigest: string;
+  /** SHA-256 of the line before; of the empty string for the first. */
+  readonly prev: string;
+}
+
+const file = 'journal.jsonl';
+
+/**
+ * The append-only, hash-chained record, one JSON object a line, the same on both hosts, so that any
+ * runner can go on from either.
+ */
+export class Journal {
+  readonly #hosts: readonly HostFiles[];
+  readonly #lines: string[];
+  readonly #entries: Entry[];
+  readonly #origin: { readonly run: Run; readonly lock: number; readonly planDigest: string };
+
+  private constructor(
+    hosts: readonly HostFiles[],
+    lines: readonly string[],
+    origin: { run: Run; lock: number; planDigest: string },
+  ) {
+    this.#hosts = hosts;
+    this.#lines = [...lines];
+    this.#entries = lines.map((line) => JSON.parse(line) as Entry);
+    this.#origin = origin;
+  }
+
+  /** Reads the journal without changing a host. */
+  static async read(hosts: readonly HostFiles[]): Promise<readonly Entry[]> {
+    const copies = await readCopies(hosts);
+    return longest(copies).map((line) => JSON.parse(line) as Entry);
+  }
+
+  /** Opens it for writing: a copy that lags, or whose last line was cut off, is brought up first. */
+  static async open(
+    hosts: readonly HostFiles[],
+    origin: { run: Run; lock: number; planDigest: string },
+  ): Promise<Journal> {
+    const copies = await readCopies(hosts);
+    const lines = longest(copies);
+    const whole = text(lines);
+    await Promise.all(
+      copies.map((copy) => (copy.raw === whole ? undefined : copy.host.write(file, whole))),
+    );
+    return new Journal(hosts, lines, origin);
+  }
+
+  get entries(): readonly Entry[] {
+    return this.#entries;
+  }
+
+  /** On disk on every host when it returns. */
+  async append(data: EntryData): Promise<void> {
+    const entry: Entry = {
+      seq: this.#lines.length + 1,
+      time: new Date().toISOString(),
+      lock: this.#origin.lock,
+      ...this.#origin.run,
+      planDigest: this.#origin.planDigest,
+      ...data,
+      prev: sha256(this.#lines.at(-1) ?? ''),
+    };
+    const line = JSON.stringify(entry);
+    const bytes = Buffer.byteLength(text(this.#lines));
+    const whole = `${text(this.#lines)}${line}\n`;
+    await Promise.all(
+      this.#hosts.map((host) =>
+        host.append(file, `${line}\n`, bytes).catch(async (error: unknown) => {
+          // The reply may have been lost after the line was written.
+          if ((await host.read(file))?.toString('utf8') !== whole) throw error;
+        }),
+      ),
+    );
+    this.#lines.push(line);
+    this.#entries.push(entry);
+  }
+}
+
+interface Copy {
+  readonly host: HostFiles;
+  readonly raw: string;
+  readonly lines: readonly string[];
+}
+
+async function readCopies(hosts: readonly HostFiles[]): Promise<readonly Copy[]> {
+  return Promise.all(
+    hosts.map(async (host) => {
+      const raw = (await host.read(file))?.toString('utf8') ?? '';
+      return { host, raw, lines: verified(raw, host.label) };
+    }),
+  );
+}
+
+/** The lines of one copy, its chain checked; a last line without its newline was cut off and does not count. */
+export function verified(raw: string, where: string): readonly string[] {
+  const lines = raw.split('\n').slice(0, -1);
+  let previous = '';
+  for (const [index, line] of lines.entries()) {
+    const entry = parse(line);
+    if (entry?.seq !== index + 1 || entry.prev !== sha256(previous))
+      throw new UserError(
+        `${where}: line ${index + 1} of the journal was changed or is missing. Nothing was done; compare ${file} on both hosts and with the last audit bundle`,
+      );
+    previous = line;
+  }
+  return lines;
+}
+
+function longest(copies: readonly Copy[]): readonly string[] {
+  let best: readonly string[] = [];
+  for (const { lines } of copies) if (lines.length > best.length) best = lines;
+  for (const { lines, host } of copies) {
+    const differs = lines.findIndex((line, index) => line !== best[index]);
+    if (differs >= 0)
+      throw new UserError(
+        `${host.label}: the journal differs from the other host's at line ${differs + 1}. Nothing was done; find out which host was restored or edited`,
+      );
+  }
+  return best;
+}
+
+function parse(line: string): { seq: number; prev: string } | undefined {
+  try {
+    return JSON.parse(line) as Entry;
+  } catch {
+    return undefined;
+  }
+}
+
+function text(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function sha256(value: string): string {
+  return createHash('sha256').update(value).digest('hex');
+}

@@ -1,0 +1,52 @@
+import { UserError } from '../errors.ts';
+import type { HostFiles } from './host-files.ts';
+
+/** Seconds until a lock that nobody renews may be taken over; renewed three times as often. */
+const leaseSeconds = 90;
+
+export interface Lock {
+  readonly number: number;
+  release(): Promise<void>;
+}
+
+/**
+ * Takes the lock on both hosts, OLD first, under one number that is larger than any before on
+ * either. A second run is refused at once, naming the first.
+ */
+export async function takeLock(hosts: readonly HostFiles[], holder: string): Promise<Lock> {
+  const taken = new Map<HostFiles, number>();
+  const release = async () => {
+    await Promise.allSettled([...taken].map(([host, own]) => host.releaseLock(own)));
+  };
+  let number = 0;
+  for (const host of hosts) {
+    const answer = await host.takeLock(holder, leaseSeconds, number);
+    if ('heldBy' in answer) {
+      await release();
+      throw new UserError(
+        `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s`,
+      );
+    }
+    taken.set(host, answer.number);
+    number = answer.number;
+  }
+  for (const [host, own] of taken) {
+    // The holder takes its own lock again, so that both hosts know the same number.
+    if (own < number) await host.takeLock(holder, leaseSeconds, number);
+    taken.set(host, number);
+    host.holdLock(number);
+  }
+  const renewal = setInterval(() => {
+    // A renewal that fails does no harm: the guard on the host has the last word.
+    void Promise.allSettled(hosts.map((host) => host.renewLock(number, leaseSeconds)));
+  }, (leaseSeconds * 1000) / 3);
+  renewal.unref();
+  return {
+    number,
+    async release() {
+      clearInterval(renewal);
+      await release();
+      for (const host of hosts) host.holdLock(undefined);
+    },
+  };
+}

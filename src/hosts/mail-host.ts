@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { MailHostConfig } from '../config/schema.ts';
+import { UserError } from '../errors.ts';
+import { type Command, command, type Result, script } from './command.ts';
+import type { Host, Role, Tunnel } from './host.ts';
+import { hostScript } from './host-script.ts';
+import { redact } from './redaction.ts';
+import { ConnectionLost, SshConnection } from './ssh-connection.ts';
+
+export interface Credentials {
+  readonly key: string;
+  readonly passphrase?: string | undefined;
+  readonly sudoPassword?: string | undefined;
+}
+
+/** A command ended with an exit code that was not allowed. */
+export class CommandFailed extends UserError {
+  override readonly name = 'CommandFailed';
+  readonly result: Result;
+
+  constructor(message: string, result: Result) {
+    super(message);
+    this.result = result;
+  }
+}
+
+/** hostctl's exit code for a lock number that another run has overtaken. */
+const overtaken = 91;
+const reconnectSeconds = [1, 2, 4, 8];
+
+/** A mail host over SSH, as root or through sudo. */
+export class MailHost implements Host {
+  readonly role: Role;
+  readonly address: string;
+  /** The folder of this migration on the host. */
+  readonly folder: string;
+  readonly #connection: SshConnection;
+  readonly #sudoPassword: string | undefined;
+  readonly #isRoot: boolean;
+  #sudo: Promise<Sudo> | undefined;
+  #lockNumber: number | undefined;
+
+  constructor(role: Role, config: MailHostConfig, migration: string, credentials: Credentials) {
+    this.role = role;
+    this.address = config.address;
+    this.folder = `/var/lib/mail-cutover/${migration}`;
+    this.#isRoot = config.user === 'root';
+    this.#sudoPassword = credentials.sudoPassword;
+    this.#connection = new SshConnection({
+      label: `${role.toUpperCase()} (${config.address})`,
+      endpoint: config,
+      jump: config.jump,
+      key: credentials.key,
+      passphrase: credentials.passphrase,
+    });
+  }
+
+  /** How messages name the host. */
+  get label(): string {
+    return this.#connection.label;
+  }
+
+  get hostctl(): string {
+    return `${this.folder}/bin/hostctl`;
+  }
+
+  /** From now on changes are made under this lock number. */
+  holdLock(number: number | undefined): void {
+    this.#lockNumber = number;
+  }
+
+  async read(toRun: Command): Promise<Result> {
+    for (const seconds of reconnectSeconds) {
+      try {
+        return await this.#run(toRun, []);
+      } catch (error) {
+        if (!(error instanceof ConnectionLost)) throw error;
+        await sleep(seconds * 1000);
+      }
+    }
+    return this.#run(toRun, []);
+  }
+
+  async change(toRun: Command): Promise<Result> {
+    if (this.#lockNumber === undefined)
+      throw new Error(`${this.label}: a change without the lock: ${toRun.purpose ?? toRun.argv[0]}`);
+    return this.#run(toRun, [this.hostctl, 'run', String(this.#lockNumber)]);
+  }
+
+  /** A word of hostctl that changes the host, under the lock. */
+  async edit(word: string, args: readonly string[], options: Omit<Command, 'argv'> = {}): Promise<string> {
+    const result = await this.change(command([this.hostctl, word, ...args], options));
+    return result.stdout.toString('utf8').trim();
+  }
+
+  /** A word of hostctl that takes or gives up the lock itself. */
+  async lockWord(word: string, args: readonly string[], allow: readonly number[] = [0]): Promise<Result> {
+    return this.#run(command([this.hostctl, word, ...args], { allow, purpose: word }), []);
+  }
+
+  /** hostctl's `release`: under its exclusive lock, so that it and a thaw exclude each other. */
+  async release(): Promise<string> {
+    if (this.#lockNumber === undefined) throw new Error(`${this.label}: a release without the lock`);
+    const result = await this.lockWord('release', [String(this.#lockNumber)]);
+    return result.stdout.toString('utf8').trim();
+  }
+
+  /** Puts the host-side program in place, if it is not there as it should be. Needs no lock. */
+  async install(): Promise<void> {
+    const digest = createHash('sha256').update(hostScript).digest('hex');
+    await this.read(
+      script(
+        `umask 077
+         bin=$1/bin
+         if [ "$(sha256sum < "$bin/hostctl" 2>/dev/null | cut -d' ' -f1)" = "$2" ]; then exit 0; fi
+         mkdir -p "$bin"
+         cat > "$bin/.hostctl.$$"
+         chmod 700 "$bin/.hostctl.$$"
+         mv -f "$bin/.hostctl.$$" "$bin/hostctl"`,
+        [this.folder, digest],
+        { stdin: hostScript, purpose: 'install hostctl' },
+      ),
+    );
+  }
+
+  tunnel(address: string, port: number): Promise<Tunnel> {
+    return this.#connection.tunnel(address, port);
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
+    this.#sudo ??= this.#isRoot ? Promise.resolve({ prefix: [], stdin: '' }) : this.#findSudo();
+    const sudo = await this.#sudo;
+    const stdin =
+      sudo.stdin === ''
+        ? toRun.stdin
+        : Buffer.concat([Buffer.from(sudo.stdin), Buffer.from(toRun.stdin ?? '')]);
+    const result = await this.#connection.exec(toRun, [...sudo.prefix, ...guard], stdin);
+    if ((toRun.allow ?? [0]).includes(result.code)) return result;
+    throw this.#failure(toRun, result);
+  }
+
+  #failure(toRun: Command, result: Result): Error {
+    const said = redact(lastLine(result.stderr) || lastLine(result.stdout.toString('utf8')));
+    if (result.code === overtaken)
+      return new UserError(`${this.label}: ${said}. This run must not go on; look at the other one`);
+    const how = result.signal ? `was killed by ${result.signal}` : `failed with exit code ${result.code}`;
+    const what = redact(toRun.purpose ?? toRun.argv.slice(0, 2).join(' '));
+    return new CommandFailed(`${this.label}: ${what} ${how}${said ? `: ${said}` : ''}`, result);
+  }
+
+  /** Whether sudo wants a password is asked once; where it does, the password goes in on standard input. */
+  async #findSudo(): Promise<Sudo> {
+    const free = await this.#connection.exec(command(['sudo', '-n', 'true']), [], undefined);
+    if (free.code === 0) return { prefix: ['sudo', '-n', '--'], stdin: '' };
+    if (this.#sudoPassword === undefined)
+      throw new UserError(
+        `${this.label}: sudo wants a password or is not allowed. Set the input sudo-password, or let this user run sudo without one`,
+      );
+    const password = `${this.#sudoPassword}\n`;
+    // -k: never a cached credential, so the first line of standard input is always the password.
+    const prefix = ['sudo', '-k', '-S', '-p', '', '--'];
+    const asked = await this.#connection.exec(command(['true']), prefix, password);
+    if (asked.code !== 0)
+      throw new UserError(`${this.label}: sudo refused the password. Check the input sudo-password`);
+    return { prefix, stdin: password };
+  }
+}
+
+interface Sudo {
+  readonly prefix: readonly string[];
+  readonly stdin: string;
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+}

@@ -1,0 +1,61 @@
+import type { FreezeMode, Migration } from '../config/schema.ts';
+import type { Log } from '../engine/runner.ts';
+import type { Step } from '../engine/step.ts';
+import type { MailHost } from '../hosts/mail-host.ts';
+
+/** Something that `plan` found: what is wrong, and its cure. */
+export interface Finding {
+  /** `blocks`: no stage may start with it. */
+  readonly severity: 'blocks' | 'warns';
+  readonly text: string;
+  readonly cure: string;
+}
+
+/** What holds mail, and what else must come along. */
+export interface Contents {
+  /** Trees that hold mailboxes. */
+  readonly stores: readonly string[];
+  /** Files and folders that mail needs: password files, keys, aliases. */
+  readonly carried: readonly string[];
+}
+
+/** What can change a mailbox; freeze, fence and the proof of stillness all go by it. */
+export interface Writers {
+  /** systemd units that serve or deliver mail. */
+  readonly units: readonly string[];
+  /** TCP ports by which clients change mailboxes. */
+  readonly ports: readonly number[];
+}
+
+/** What a mail system gets to work with. */
+export interface MailContext {
+  readonly migration: Migration;
+  readonly old: MailHost;
+  readonly new: MailHost;
+  readonly log: Log;
+}
+
+/** The stages that a mail system has a part in. */
+export type MailStage = 'prepare' | 'freeze' | 'queue' | 'activate' | 'forward' | 'drain' | 'finish';
+
+export interface QueueStatus {
+  /** Messages in the queue of the host, any destination. */
+  readonly messages: number;
+  /** Age of the oldest, in seconds. */
+  readonly oldestSeconds: number;
+}
+
+/** One kind of mail server. A new one is one folder that implements this. */
+export interface MailSystem {
+  readonly name: string;
+  readonly freezeModes: readonly FreezeMode[];
+  /** Everything that can be wrong before anything is touched. `fresh`: no stage has run yet. */
+  checks(context: MailContext, fresh: boolean): Promise<readonly Finding[]>;
+  contents(context: MailContext): Promise<Contents>;
+  writers(host: MailHost): Promise<Writers>;
+  /** A stable text of the configuration that a reviewer approves; changes when it changes. */
+  fingerprint(host: MailHost): Promise<string>;
+  steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
+  /** Mail in the queue of `host` that belongs to this migration's domains. */
+  queue(host: MailHost, context: MailContext): Promise<QueueStatus>;
+}

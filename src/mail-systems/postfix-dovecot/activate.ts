@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto';
+import type { Step } from '../../engine/step.ts';
+import { UserError } from '../../errors.ts';
+import { command, script } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
+import type { MailContext } from '../mail-system.ts';
+import { readDovecot } from './dovecot.ts';
+import { fingerprint, transportEntry } from './door.ts';
+import { demandPostfix, loaded, reloadPostfix, route, routesTo } from './freeze.ts';
+import { names } from './names.ts';
+import { releaseQueue } from './queue.ts';
+
+const group = 'probe';
+const probeSeconds = 60;
+
+/**
+ * On NEW, after ownership was taken: it starts with no public listener, a probe message goes
+ * through, then the listeners open.
+ */
+export function activateSteps(context: MailContext): readonly Step[] {
+  const { new: target, migration } = context;
+  return [
+    {
+      id: 'start-closed',
+      title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
+      done: () => serving(target),
+      do: () => startClosed(context),
+    },
+    {
+      id: 'probe',
+      title: migration.probe ? `Send a probe message to ${migration.probe.mailbox}` : 'Send no probe (none configured)',
+      done: async () => !(await closedForProbe(target)) && (await serving(target)),
+      do: async () => (migration.probe ? await probe(target, migration.probe.mailbox) : undefined),
+    },
+    {
+      id: 'open',
+      title: 'Open NEW to the world',
+      done: async () => !(await closedForProbe(target)) && (await serving(target)),
+      do: async () => {
+        await target.edit('undo', [group], { purpose: 'open the listeners' });
+        return undefined;
+      },
+    },
+    ...(migration.freeze.mode === 'stop' ? [releaseQueue(context)] : []),
+  ];
+}
+
+/** `hold`, on OLD: what waits in its queue, and what still comes, goes on to NEW by its own door. */
+export function forwardSteps(context: MailContext): readonly Step[] {
+  const { old, new: target, migration } = context;
+  if (migration.freeze.mode === 'stop') return [];
+  const { transport } = names(migration);
+  const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
+  return [
+    {
+      id: 'forward',
+      title: 'Send the mail that waits on OLD on to NEW',
+      done: async () => routesTo(await demandPostfix(old), context, `${transport}:`) && (await loaded(old, context)),
+      do: async () => {
+        const entry = transportEntry(context, await fingerprint(target, context));
+        await old.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
+        await route(context, await demandPostfix(old), destination);
+        await reloadPostfix(old);
+        await old.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+        return undefined;
+      },
+    },
+  ];
+}
+
+/** All listeners but the door stay closed; Dovecot only takes deliveries. */
+async function startClosed(context: MailContext): Promise<string> {
+  const { new: target, migration } = context;
+  const dovecot = await readDovecot(target);
+  if (!dovecot) throw new UserError(`${target.label}: Dovecot is not installed. Install and configure it first`);
+  await target.edit('block', [group, 'protocols', dovecot.configFile], {
+    stdin: 'protocols = lmtp',
+    purpose: 'keep the protocols closed',
+  });
+  await target.edit('postconf', [
+    group,
+    'master_service_disable',
+    'master_service_disable',
+    `!${migration['late-mail'].port}.inet inet`,
+  ]);
+  await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
+  await target.edit('undo', ['fence'], { purpose: 'start the services' });
+  await target.change(
+    script(
+      `systemctl restart dovecot.service postfix.service
+       if systemctl list-unit-files opendkim.service >/dev/null 2>&1 && systemctl is-enabled --quiet opendkim.service; then
+         systemctl restart opendkim.service
+       fi`,
+      [],
+      { purpose: 'start the mail services' },
+    ),
+  );
+  return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
+}
+
+async function serving(host: MailHost): Promise<boolean> {
+  const result = await host.read(
+    script('postfix status 2>/dev/null && systemctl is-active --quiet dovecot.service', [], {
+      allow: [0, 1, 3, 4],
+      purpose: 'look at the services',
+    }),
+  );
+  return result.code === 0;
+}
+
+async function closedForProbe(host: MailHost): Promise<boolean> {
+  const result = await host.read(
+    script('[ -d "$1" ]', [`${host.folder}/undo/${group}`], { allow: [0, 1], purpose: 'look at the listeners' }),
+  );
+  return result.code === 0;
+}
+
+/** Through Postfix into the mailbox, read back by Dovecot, removed. */
+async function probe(host: MailHost, mailbox: string): Promise<string> {
+  const id = `<${randomUUID()}@mail-cutover.probe>`;
+  const message = `From: <${mailbox}>\nTo: <${mailbox}>\nSubject: mail-cutover probe\nMessage-ID: ${id}\nDate: ${new Date().toUTCString()}\n\nThis message proves that mail is delivered here. It is removed at once.\n`;
+  await host.change(
+    command(['sendmail', '-i', '-f', mailbox, '--', mailbox], { stdin: message, purpose: 'send the probe' }),
+  );
+  const began = performance.now();
+  const found = await host.read(
+    script(
+      `end=$(($(date +%s) + $3))
+       until [ -n "$(doveadm search -u "$1" mailbox '*' header message-id "$2")" ]; do
+         if [ "$(date +%s)" -ge "$end" ]; then
+           postqueue -p >&2
+           exit 75
+         fi
+         sleep 0.1
+       done`,
+      [mailbox, id, String(probeSeconds)],
+      { allow: [0, 75], timeout: probeSeconds + 30, purpose: 'look for the probe' },
+    ),
+  );
+  if (found.code === 75)
+    throw new UserError(
+      `${host.label}: the probe message did not reach ${mailbox} within ${probeSeconds} s. NEW is still closed. Look at the mail log on NEW, then run activate again, or rollback`,
+    );
+  await host.change(
+    command(['doveadm', 'expunge', '-u', mailbox, 'mailbox', '*', 'header', 'message-id', id], {
+      purpose: 'remove the probe',
+    }),
+  );
+  return `delivered and read back in ${Math.round(performance.now() - began)} ms`;
+}
+

@@ -1,0 +1,159 @@
+import { command, script } from '../../hosts/command.ts';
+import type { Host } from '../../hosts/host.ts';
+
+/** What `doveconf -n` says, flattened: `protocol lmtp/mail_plugins` → value. */
+export interface Dovecot {
+  readonly version: string;
+  readonly settings: ReadonlyMap<string, string>;
+  readonly configFile: string;
+  /** Paths that hold mail, indexes, attachments or scripts, as far as they stand in the configuration. */
+  readonly paths: readonly string[];
+  /** passwd-file and other files that log-ins need. */
+  readonly files: readonly string[];
+}
+
+export async function readDovecot(host: Host): Promise<Dovecot | undefined> {
+  const result = await host.read(
+    script('command -v doveconf > /dev/null || exit 44; exec doveconf -n', [], {
+      allow: [0, 44],
+      purpose: 'read the Dovecot configuration',
+    }),
+  );
+  if (result.code === 44) return undefined;
+  const text = result.stdout.toString('utf8');
+  const settings = parseSettings(text);
+  return {
+    version: /^# (\S+)/.exec(text)?.[1] ?? '?',
+    configFile: /^# \S+(?: \(\w+\))?: (.*)$/m.exec(text)?.[1] ?? '/etc/dovecot/dovecot.conf',
+    settings,
+    paths: await expandHomes(host, mailPaths(settings)),
+    files: passwordFiles(settings),
+  };
+}
+
+/** Flattens `name { … }` blocks; a block that occurs twice gets a number. */
+export function parseSettings(text: string): ReadonlyMap<string, string> {
+  const settings = new Map<string, string>();
+  const stack: string[] = [];
+  const seen = new Map<string, number>();
+  for (const raw of text.split('\n')) {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#')) continue;
+    const open = /^(.*\S)\s*\{$/.exec(line);
+    if (open?.[1] !== undefined) {
+      const path = [...stack, open[1]].join('/');
+      const count = (seen.get(path) ?? 0) + 1;
+      seen.set(path, count);
+      stack.push(count === 1 ? open[1] : `${open[1]}#${count}`);
+    } else if (line === '}') {
+      stack.pop();
+    } else {
+      const match = /^(\S+)\s*=\s*(.*)$/.exec(line);
+      if (match?.[1] !== undefined) settings.set([...stack, match[1]].join('/'), match[2] ?? '');
+    }
+  }
+  return settings;
+}
+
+/**
+ * Static parts of every location (Dovecot wiki, "Mail location"): `maildir:/var/vmail/%d/%n` names
+ * `/var/vmail`; `INDEX=`, `CONTROL=`, `ALT=` count too. A path under the user's home keeps its `~`.
+ */
+export function mailPaths(settings: ReadonlyMap<string, string>): readonly string[] {
+  const paths = new Set<string>();
+  const add = (path: string) => {
+    const fixed = staticPart(path);
+    if (fixed) paths.add(fixed);
+  };
+  for (const [name, value] of settings) {
+    const key = name.split('/').at(-1) ?? '';
+    if (key === 'mail_location' || key === 'location') locationPaths(value).forEach(add);
+    else if (key === 'mail_attachment_dir' || key === 'mail_home') add(value);
+    else if (key === 'args' && name.startsWith('userdb')) {
+      for (const match of value.matchAll(/\b(?:home|mail)=(\S+)/g)) {
+        for (const path of locationPaths(match[1] ?? '')) add(path);
+      }
+    } else if (/^sieve(_dir|_default|_global_dir|_before\d*|_after\d*)?$/.test(key)) {
+      for (const path of locationPaths(value)) add(path);
+    }
+  }
+  return withoutNested([...paths]);
+}
+
+function locationPaths(location: string): readonly string[] {
+  const [first = '', ...options] = location.split(':').filter((part) => part !== '');
+  const isDriver = /^(maildir|mdbox|sdbox|dbox|mbox|file|imapc|pop3c)$/.test(first);
+  const parts = isDriver ? options : [first, ...options];
+  return parts
+    .map((part) => part.replace(/^(?:INDEX|CONTROL|ALT|INDEXPVT|VOLATILEDIR)=/, ''))
+    .filter((part) => /^[/~]/.test(part));
+}
+
+/** The longest leading folder without a variable; undefined when nothing fixed is left. */
+function staticPart(path: string): string | undefined {
+  if (path.startsWith('~')) return path;
+  const variable = path.indexOf('%');
+  const fixed = variable < 0 ? path : path.slice(0, path.lastIndexOf('/', variable));
+  return fixed === '' ? undefined : fixed.replace(/\/+$/, '');
+}
+
+export function withoutNested(paths: readonly string[]): readonly string[] {
+  return [...new Set(paths)]
+    .sort()
+    .filter((path, _, all) => !all.some((other) => other !== path && path.startsWith(`${other}/`)));
+}
+
+/** `~/Maildir` becomes one path for each system user who has it; virtual users' homes are elsewhere. */
+async function expandHomes(host: Host, paths: readonly string[]): Promise<readonly string[]> {
+  const below = paths.filter((path) => path.startsWith('~/')).map((path) => path.slice(2));
+  const fixed = paths.filter((path) => path.startsWith('/'));
+  if (below.length === 0) return fixed;
+  const result = await host.read(
+    script(
+      `getent passwd | while IFS=: read -r name x uid gid gecos home shell; do
+         if [ "$uid" -lt 1000 ] || [ "$uid" -ge 60000 ]; then continue; fi
+         for below; do if [ -e "$home/$below" ]; then printf '%s\\0' "$home/$below"; fi; done
+       done`,
+      below,
+      { purpose: "find the users' mail folders" },
+    ),
+  );
+  const homes = result.stdout
+    .toString('utf8')
+    .split('\0')
+    .filter((path) => path !== '');
+  return withoutNested([...fixed, ...homes]);
+}
+
+function passwordFiles(settings: ReadonlyMap<string, string>): readonly string[] {
+  const files = new Set<string>();
+  for (const [name, driver] of settings) {
+    if (!/^(passdb|userdb)(#\d+)?\/driver$/.test(name) || driver !== 'passwd-file') continue;
+    const args = settings.get(name.replace(/driver$/, 'args')) ?? '';
+    const file = args.split(/\s+/).at(-1) ?? '';
+    if (file.startsWith('/') && !file.includes('%')) files.add(file);
+  }
+  return [...files];
+}
+
+/** Session and delivery processes of Dovecot, by their executables' names. */
+export const sessionProcesses = [
+  'imap',
+  'imap-login',
+  'imap-hibernate',
+  'pop3',
+  'pop3-login',
+  'lmtp',
+  'managesieve',
+  'managesieve-login',
+  'submission',
+  'submission-login',
+  'doveadm-server',
+] as const;
+
+export async function isRunning(host: Host, unit: string): Promise<boolean> {
+  const result = await host.read(
+    command(['systemctl', 'is-active', '--quiet', unit], { allow: [0, 1, 3, 4], purpose: `look at ${unit}` }),
+  );
+  return result.code === 0;
+}

@@ -1,0 +1,86 @@
+import type { Step } from '../../engine/step.ts';
+import { UserError } from '../../errors.ts';
+import { script } from '../../hosts/command.ts';
+import type { MailContext } from '../mail-system.ts';
+import { doorSteps } from './door.ts';
+import { fence, fenced, runningUnits } from './freeze.ts';
+import { dovecotUnits, postfixUnits } from './names.ts';
+
+/** NEW is closed before anything is brought to it: nothing delivers, serves, or starts at boot. */
+export function prepareSteps(context: MailContext, owners: () => Promise<readonly string[]>): readonly Step[] {
+  const { new: target, migration } = context;
+  const units = [...dovecotUnits, ...postfixUnits];
+  return [
+    {
+      id: 'fence',
+      title: 'Fence NEW: nothing is served or delivered there until it is activated',
+      done: async () =>
+        (await runningUnits(target, units)) === '' && (await fenced(target, migration.name, units)),
+      do: async () => {
+        for (const unit of units) {
+          await target.edit('stop', ['fence', `stop-${unit}`, unit], { purpose: `stop ${unit}` });
+        }
+        await target.edit('put', ['fenced'], { stdin: new Date().toISOString() });
+        await fence(target, 'fence', 'fenced', context, units);
+        return undefined;
+      },
+      undo: async () => {
+        await target.edit('remove', ['fenced']);
+        await target.edit('undo', ['fence']);
+      },
+    },
+    {
+      id: 'owners',
+      title: 'Check that every owner of mail on OLD exists on NEW',
+      done: async () => false,
+      do: async () => {
+        const wanted = await owners();
+        const missing = await missingOwners(context, wanted);
+        if (missing.length > 0)
+          throw new UserError(
+            `${target.label}: these owners of mail on OLD don't exist: ${missing.join(', ')}. Create them (their numbers may differ), then run prepare again`,
+          );
+        return `${wanted.length} owners, by name`;
+      },
+    },
+    ...doorSteps(context),
+  ];
+}
+
+async function missingOwners(context: MailContext, wanted: readonly string[]): Promise<readonly string[]> {
+  const result = await context.new.read(
+    script(
+      'for owner; do case $owner in u:*) id -u "${owner#u:}" ;; g:*) getent group "${owner#g:}" ;; esac >/dev/null 2>&1 || printf "%s\\n" "$owner"; done',
+      wanted,
+      { purpose: 'look for the owners' },
+    ),
+  );
+  return result.stdout
+    .toString('utf8')
+    .trim()
+    .split('\n')
+    .filter((owner) => owner !== '')
+    .map((owner) => (owner.startsWith('u:') ? `user ${owner.slice(2)}` : `group ${owner.slice(2)}`));
+}
+
+/** Users (`u:`) and groups (`g:`) that own anything in the trees on OLD. A number without a name is an owner too. */
+export async function ownersOf(context: MailContext, trees: readonly string[]): Promise<readonly string[]> {
+  const result = await context.old.read(
+    script(
+      `out=$(mktemp /run/mail-cutover.XXXXXX)
+       trap 'rm -f -- "$out"' EXIT
+       for tree; do
+         if [ -e "$tree" ]; then find "$tree" -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
+       done
+       sort -u "$out"`,
+      trees,
+      { timeout: 3600, purpose: 'list the owners of mail' },
+    ),
+  );
+  return result.stdout
+    .toString('utf8')
+    .trim()
+    .split('\n')
+    .filter((owner) => owner !== '');
+}
+

@@ -1,0 +1,78 @@
+import type { Step } from '../../engine/step.ts';
+import { command, script } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
+import type { MailContext, QueueStatus } from '../mail-system.ts';
+import { demandPostfix } from './freeze.ts';
+
+/**
+ * `stop`: the queue is copied once, and OLD's messages are set aside in the same step, so that
+ * neither a restart of OLD nor a rollback sends them again. They are never run through cleanup(8)
+ * again (as `postsuper -r` would), so an alias that was expanded is not expanded twice.
+ */
+export function setAsideQueue(context: MailContext): Step {
+  const { old } = context;
+  return {
+    id: 'set-aside-queue',
+    title: 'Set the queue of OLD aside, to be copied',
+    done: async () => (await countFiles(old, await spool(old))) === 0,
+    do: async () => {
+      await old.edit('queue', ['freeze', 'queue', await spool(old)], { purpose: 'set the queue aside' });
+      return `${await countFiles(old, `${old.folder}/queue`)} messages`;
+    },
+  };
+}
+
+/** `stop`, on NEW: the copied messages become its queue. */
+export function releaseQueue(context: MailContext): Step {
+  const { new: target } = context;
+  return {
+    id: 'release-queue',
+    title: 'Give the queue that was copied to Postfix on NEW',
+    done: async () => (await countFiles(target, `${target.folder}/queue`)) === 0,
+    do: async () => {
+      const count = await countFiles(target, `${target.folder}/queue`);
+      const directory = await spool(target);
+      await target.edit('queue-release', [directory], { purpose: 'release the queue' });
+      // The files have other inode numbers here, and their names must say so (postsuper(1) -s).
+      await target.change(command(['postsuper', '-s'], { purpose: 'name the queue files' }));
+      await target.change(command(['postfix', 'reload'], { purpose: 'reload Postfix' }));
+      await target.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+      return `${count} messages`;
+    },
+  };
+}
+
+async function spool(host: MailHost): Promise<string> {
+  return (await demandPostfix(host)).parameters.get('queue_directory') ?? '/var/spool/postfix';
+}
+
+async function countFiles(host: MailHost, directory: string): Promise<number> {
+  const result = await host.read(
+    script(
+      `for queue in maildrop incoming active deferred hold; do
+         if [ -d "$1/$queue" ]; then find "$1/$queue" -type f -printf x; fi
+       done`,
+      [directory],
+      { purpose: 'count the queue files' },
+    ),
+  );
+  return result.stdout.length;
+}
+
+/** postqueue(1) -j: one JSON object a line and message. */
+export async function queueStatus(host: MailHost): Promise<QueueStatus> {
+  const result = await host.read(
+    script('postfix status 2>/dev/null || exit 44; now=$(date +%s); printf "%s\\n" "$now"; postqueue -j', [], {
+      allow: [0, 44],
+      purpose: 'read the mail queue',
+    }),
+  );
+  const [now = '0', ...lines] = result.stdout.toString('utf8').trim().split('\n');
+  const arrivals = lines
+    .filter((line) => line !== '')
+    .map((line) => (JSON.parse(line) as { arrival_time: number }).arrival_time);
+  return {
+    messages: arrivals.length,
+    oldestSeconds: arrivals.length === 0 ? 0 : Number(now) - Math.min(...arrivals),
+  };
+}

@@ -1,0 +1,48 @@
+import type { RRset } from '../dns/provider.ts';
+import type { Finding } from '../mail-systems/mail-system.ts';
+import { saved } from './addresses.ts';
+import { commonChecks } from './checks.ts';
+import { contents } from './copying.ts';
+import type { StageContext } from './stage.ts';
+
+/** What a reviewer approves. The digest is taken over it; nothing in it changes by our own stages. */
+export interface Plan {
+  readonly stores: readonly string[];
+  readonly carried: readonly string[];
+  readonly fingerprints: { readonly old: string; readonly new: string };
+  readonly rrsets: readonly { readonly before: RRset; readonly after: RRset }[];
+}
+
+/** Reads both hosts and the DNS; changes nothing. */
+export async function readPlan(context: StageContext): Promise<Plan> {
+  const { stores, carried } = await contents(context);
+  const [old, target] = await Promise.all([
+    context.system.fingerprint(context.old),
+    context.system.fingerprint(context.new),
+  ]);
+  return { stores, carried, fingerprints: { old, new: target }, rrsets: await rrsets(context) };
+}
+
+export async function findings(context: StageContext): Promise<readonly Finding[]> {
+  const fresh = context.state.phase === 'untouched';
+  const common = await commonChecks(context);
+  const system = await context.system.checks(context, fresh);
+  return [...common, ...system];
+}
+
+async function rrsets(context: StageContext): Promise<Plan['rrsets']> {
+  const all: { before: RRset; after: RRset }[] = [];
+  for (const [index, zone] of context.migration.dns.entries()) {
+    for (const record of zone.records) {
+      const provider = context.dns[index];
+      if (!provider) continue;
+      const before =
+        saved(context.entries(), record.name, record.type) ?? (await provider.read(record.name, record.type));
+      all.push({
+        before,
+        after: { name: record.name, type: record.type, ttl: before.ttl, values: record.values },
+      });
+    }
+  }
+  return all;
+}

@@ -1,0 +1,112 @@
+import { UserError } from '../errors.ts';
+import type { Step } from '../engine/step.ts';
+import { has } from './ownership.ts';
+import type { Stage, StageContext } from './stage.ts';
+import { always } from './steps.ts';
+
+/** Nobody's domain (RFC 6761): a server that takes mail for it relays for everybody. */
+const foreignRecipient = 'nobody@relay-check.invalid';
+
+/** Evidence that NEW serves. Changes nothing. Every check says what it looked at. */
+export async function verify(context: StageContext): Promise<Stage> {
+  return {
+    action: 'verify',
+    steps: [
+      check('owner', 'NEW is the owner', () => owner(context)),
+      ...(context.migration.cutover === 'dns'
+        ? [check('dns', 'Every authoritative server points at NEW', () => pointsAtNew(context))]
+        : []),
+      check('smtp', 'NEW takes mail for its own users, with STARTTLS', () => takesMail(context)),
+      check('relay', 'NEW refuses to relay', () => refusesRelaying(context)),
+      check('imap', 'The probe mailbox opens over IMAP', () => opensMailbox(context)),
+    ],
+  };
+}
+
+function check(id: string, title: string, work: () => Promise<string>): Step {
+  return always(id, title, work);
+}
+
+async function owner(context: StageContext): Promise<string> {
+  const [released, taken] = await Promise.all([has(context.old, 'released'), has(context.new, 'owner')]);
+  if (!released || !taken)
+    throw new UserError('NEW does not own the mailboxes yet: run activate first. Nothing else can be verified before');
+  return 'OLD gave service away, NEW took it';
+}
+
+async function pointsAtNew(context: StageContext): Promise<string> {
+  const wrong: string[] = [];
+  let count = 0;
+  for (const [index, zone] of context.migration.dns.entries()) {
+    for (const record of zone.records) {
+      count += 1;
+      wrong.push(
+        ...((await context.dns[index]?.lagging({
+          name: record.name,
+          type: record.type,
+          ttl: zone.ttl,
+          values: record.values,
+        })) ?? []),
+      );
+    }
+  }
+  if (wrong.length > 0) throw new UserError(`DNS: ${wrong.join('; ')}. Run dns-cutover`);
+  return `${count} RRsets`;
+}
+
+async function takesMail(context: StageContext): Promise<string> {
+  const mailbox = context.migration.probe?.mailbox;
+  const answer = await ask(context, mailbox ?? `postmaster@${context.migration.domains[0]}`);
+  if (answer.recipient.code !== 250)
+    throw new UserError(
+      `${context.new.label}: port 25 answered ${answer.recipient.code} ${answer.recipient.lines.join(' ')}. Look at the mail log there`,
+    );
+  if (!answer.startTls) throw new UserError(`${context.new.label}: port 25 offers no STARTTLS. Look at smtpd_tls_*`);
+  return `${answer.greeting}; STARTTLS; recipient taken`;
+}
+
+async function refusesRelaying(context: StageContext): Promise<string> {
+  const answer = await ask(context, foreignRecipient);
+  if (answer.recipient.code < 400)
+    throw new UserError(
+      `${context.new.label}: it relays mail for strangers (${foreignRecipient} was accepted). Correct smtpd_relay_restrictions at once`,
+    );
+  return `${answer.recipient.code} for ${foreignRecipient}`;
+}
+
+/** Through SSH, because hosted runners can't reach port 25; by the host's public address, as a stranger. */
+async function ask(context: StageContext, recipient: string) {
+  const { askRecipient } = await import('../mail-clients/smtp.ts');
+  const tunnel = await context.new.tunnel(context.migration.new.address, 25);
+  try {
+    return await askRecipient(tunnel.port, 'postmaster@mail-cutover.invalid', recipient);
+  } catch (error) {
+    throw new UserError(`${context.new.label}: port 25 does not answer. Look at Postfix there`, { cause: error });
+  } finally {
+    await tunnel.close();
+  }
+}
+
+async function opensMailbox(context: StageContext): Promise<string> {
+  const mailbox = context.migration.probe?.mailbox;
+  const password = context.inputs.probePassword;
+  if (!mailbox || !password) return 'not looked at: no probe mailbox, or no probe-password';
+  const { countInbox } = await import('../mail-clients/imap.ts');
+  const tunnel = await context.new.tunnel(context.migration.new.address, 993);
+  try {
+    const messages = await countInbox({
+      port: tunnel.port,
+      serverName: context.migration.dns[0]?.records[0]?.name ?? context.migration.new.address,
+      user: mailbox,
+      password,
+    });
+    return `logged in over TLS, ${messages} messages in INBOX`;
+  } catch (error) {
+    throw new UserError(
+      `${context.new.label}: ${mailbox} can't log in over IMAP on port 993. Check probe-password, then the Dovecot log`,
+      { cause: error },
+    );
+  } finally {
+    await tunnel.close();
+  }
+}

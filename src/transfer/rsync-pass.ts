@@ -1,0 +1,77 @@
+import { command, script } from '../hosts/command.ts';
+import type { Host } from '../hosts/host.ts';
+import { createPassKey } from './pass-key.ts';
+
+/** A tree or a file that is brought over, the same path on both hosts. */
+export interface Item {
+  readonly path: string;
+  readonly kind: 'directory' | 'file' | 'missing';
+}
+
+export interface PassOptions {
+  readonly source: Host;
+  readonly target: Host;
+  readonly targetPort: number;
+  readonly migration: string;
+  readonly items: readonly Item[];
+  /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
+  readonly live: boolean;
+  readonly log: (line: string) => void;
+}
+
+/** rsync(1) exit values: partial transfer because source files vanished. */
+const vanished = 24;
+
+export async function classify(source: Host, paths: readonly string[]): Promise<readonly Item[]> {
+  const result = await source.read(
+    script(
+      'for path; do if [ -d "$path" ]; then printf "directory\\n"; elif [ -e "$path" ]; then printf "file\\n"; else printf "missing\\n"; fi; done',
+      paths,
+      { purpose: 'look at the trees to copy' },
+    ),
+  );
+  const kinds = result.stdout.toString('utf8').trim().split('\n');
+  return paths.map((path, index) => ({ path, kind: (kinds[index] ?? 'missing') as Item['kind'] }));
+}
+
+/**
+ * Makes the target's trees what the source's are: additions, changes and deletions, with mtimes to
+ * the nanosecond, hard links and owners by name.
+ */
+export async function rsyncPass(options: PassOptions): Promise<void> {
+  const { source, target } = options;
+  const present = options.items.filter((item) => item.kind !== 'missing');
+  const directories = [...new Set(present.map(directoryOf))];
+  await target.change(
+    script('for path; do mkdir -p -- "$path"; done', directories, { purpose: 'make the folders' }),
+  );
+  const key = await createPassKey({ ...options, directories });
+  try {
+    for (const item of present) {
+      await source.change(
+        command(rsyncWords(item, key.remoteShell, `${key.destination}::${key.module(directoryOf(item))}/`), {
+          allow: options.live ? [0, vanished] : [0],
+          timeout: 6 * 3600,
+          purpose: `copy ${item.path}`,
+        }),
+      );
+      options.log(`copied ${item.path}`);
+    }
+    await target.change(
+      command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),
+    );
+  } finally {
+    await key.remove();
+  }
+}
+
+function directoryOf(item: Item): string {
+  return item.kind === 'directory' ? item.path : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
+}
+
+function rsyncWords(item: Item, remoteShell: string, destination: string): readonly string[] {
+  const common = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e', remoteShell];
+  return item.kind === 'directory'
+    ? [...common, '--delete', '--', `${item.path}/`, destination]
+    : [...common, '--', item.path, destination];
+}

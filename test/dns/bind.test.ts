@@ -1,0 +1,4 @@
+import { providerSuite } from './provider-suite.ts';
+import { bind } from './servers.ts';
+
+providerSuite('BIND', bind);

@@ -1,0 +1,4 @@
+import { providerSuite } from './provider-suite.ts';
+import { knot } from './servers.ts';
+
+providerSuite('Knot', knot);

@@ -1,0 +1,45 @@
+import { defineConfig } from 'vitest/config';
+
+/** Folders under test/ whose tests need the lab: real hosts in namespaces, so Linux and root. */
+const labFolders = [
+  'lab',
+  'dns',
+  'hosts',
+  'transfer',
+  'postfix-dovecot',
+  'e2e',
+  'rehearsal',
+  'faults',
+];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'scripts/**/*.test.ts'],
+          exclude: ['**/*.lab.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'built',
+          include: ['test/built/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: 'lab',
+          include: ['{src,test}/**/*.lab.test.ts', `test/{${labFolders.join(',')}}/**/*.test.ts`],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
+        },
+      },
+    ],
+  },
+});
