@@ -6,7 +6,7 @@
  * Why ncc's interface and not its command: told of an ES module package, the command makes an ES
  * module bundle, in which ssh2's use of __dirname fails at start.
  */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { minify } from 'terser';
 import { stagesWithPost } from '../src/actions/metadata.ts';
 import { stageNames } from '../src/actions/stages.ts';
+import { licenseTexts } from './licenses.mjs';
 
 const root = join(import.meta.dirname, '..');
 const build = join(root, 'build');
@@ -27,11 +28,11 @@ else await buildInto(resolve(options.out ?? join(root, 'dist')));
 
 async function buildInto(dist) {
   rmSync(build, { recursive: true, force: true });
-  execFileSync(
-    process.execPath,
-    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')],
-    { stdio: 'inherit' },
-  );
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const args = [compiler, '-p', join(root, 'tsconfig.build.json')];
+  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
+  // tsc has said what is wrong; a stack of ours would only hide it.
+  if (status !== 0) process.exit(1);
   const files = await bundle(join(build, 'actions/entry.js'));
   rmSync(dist, { recursive: true, force: true });
   mkdirSync(dist, { recursive: true });
@@ -44,11 +45,10 @@ async function buildInto(dist) {
 
 async function bundle(entry) {
   const ncc = createRequire(import.meta.url)('@vercel/ncc');
-  const { code, assets, err } = await ncc(entry, {
+  const { code, assets, err, stats } = await ncc(entry, {
     cache: false,
     esm: false,
     filename: 'index.cjs',
-    license: 'licenses.txt',
     minify: true,
     quiet: true,
     sourceMap: false,
@@ -57,10 +57,10 @@ async function bundle(entry) {
   if (err) throw new Error(err);
   const files = new Map([['index.cjs', code]]);
   for (const [path, { source }] of Object.entries(assets)) {
-    if (path === 'licenses.txt') files.set('licenses/licenses.txt', source);
-    else if (isChunk(path)) files.set(path, await minified(source));
+    if (isChunk(path)) files.set(path, await minified(source));
     else if (!isUnwanted(path)) throw new Error(`${path}: decide in scripts/build.mjs what to do`);
   }
+  files.set('licenses/licenses.txt', licenseTexts(resourcesOf(stats.compilation)));
   for (const [path, content] of files) {
     if (content.includes(root)) throw new Error(`${path}: holds the path of this checkout`);
   }
@@ -71,6 +71,12 @@ async function bundle(entry) {
 async function minified(source) {
   const options = { format: { comments: false }, keep_classnames: true };
   return (await minify(source.toString(), options)).code;
+}
+
+/** Paths of all modules in the bundle and its chunks, those that were joined into one too. */
+function resourcesOf(compilation) {
+  const modules = [...compilation.modules].flatMap((module) => module.modules ?? [module]);
+  return modules.map((module) => module.resource).filter(Boolean);
 }
 
 function isChunk(path) {

@@ -108,6 +108,8 @@ export class SshConnection {
       : await this.#connectPinned(endpoint, label);
     const client = session.connection;
     if (!client) throw new ConnectionLost(`${label} closed the connection`);
+    // Small requests and replies: Nagle's algorithm would hold each back for a delayed acknowledgement.
+    if (!jump) client.setNoDelay(true);
     client.on('error', () => undefined);
     client.on('close', () => {
       this.#ssh = undefined;

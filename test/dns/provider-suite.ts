@@ -43,7 +43,10 @@ export function providerSuite(label: string, kind: ServerKind): void {
   }
 
   /** A name that no other test uses. */
-  const fresh = () => `t${(names += 1)}.${zones.open}`;
+  const fresh = () => {
+    names += 1;
+    return `t${names}.${zones.open}`;
+  };
   const set = (name: string, type: string, ttl: number, ...values: string[]): RRset => ({
     name,
     type,

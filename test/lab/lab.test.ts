@@ -39,7 +39,7 @@ async function countMessages(user: string, id: string): Promise<number> {
   try {
     await client.mailboxOpen('INBOX');
     const found = await client.search({ header: { 'message-id': id } });
-    return found === false ? 0 : found.length;
+    return found ? found.length : 0;
   } finally {
     await client.logout();
   }

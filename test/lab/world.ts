@@ -30,9 +30,6 @@ export const mailName = 'mail.orchard.example';
 /** The world outside: a domain whose MX is the caller's own SMTP sink (bridge address, port 25). */
 export const outside = { domain: 'elsewhere.example', mx: 'mx.elsewhere.example' } as const;
 
-/** Where the rehearsal's mail comes from; bounces to it end at the same sink. */
-export const senderDomain = { domain: 'sender.example', mx: outside.mx } as const;
-
 /** Seconds; what the zone holds before `prepare` lowers it. */
 export const ttl = { before: 20, lowered: 5 } as const;
 

@@ -1,4 +1,4 @@
-import { aliases, senderDomain, special, virtualUser } from '../lab/world.ts';
+import { aliases, outside, special, virtualUser } from '../lab/world.ts';
 import { overlap } from './expansion.ts';
 import { newMessageId, type OutgoingMessage } from './messages.ts';
 import type { Random } from './random.ts';
@@ -19,7 +19,8 @@ export interface MixtureOptions {
   readonly bigSize?: number;
 }
 
-export const from = `post@${senderDomain.domain}`;
+/** Of the domain whose mail server is the sink, so that bounces come back to where they are counted. */
+export const from = `post@${outside.domain}`;
 
 /** Folder into which the sieve script files what has `sieveSubject`. */
 export const sieveFolder = 'Filed';
@@ -69,7 +70,7 @@ export class Mixture {
     const { recipients, subject, folder } = draw();
     const size = this.#size(recipients);
     const message = {
-      messageId: newMessageId(senderDomain.domain),
+      messageId: newMessageId(outside.domain),
       from,
       recipients,
       subject: subject ?? `rehearsal ${this.#count}`,

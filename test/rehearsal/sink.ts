@@ -1,5 +1,5 @@
 import { SMTPServer } from 'smtp-server';
-import { network, outside, senderDomain } from '../lab/world.ts';
+import { network, outside } from '../lab/world.ts';
 import { type BounceReport, isReport, parseBounces } from './bounce.ts';
 import { messageIdOf, parseHead } from './head.ts';
 
@@ -23,7 +23,7 @@ const keep = 256 * 1024;
 
 /**
  * The mail server of the world outside: takes mail for the outside domain and, as the rehearsal's
- * own sender lives there too, the bounces that come back to it. Keeps who got what, not the mail.
+ * own sender is of that domain, the bounces that come back to it. Keeps who got what, not the mail.
  */
 export class Sink {
   readonly received: Received[] = [];
@@ -59,7 +59,7 @@ export class Sink {
       logger: false,
       onRcptTo: (recipient, _session, done) => {
         const domain = recipient.address.split('@')[1]?.toLowerCase();
-        const ours = domain === outside.domain || domain === senderDomain.domain;
+        const ours = domain === outside.domain;
         done(ours ? undefined : Object.assign(new Error('not our domain'), { responseCode: 550 }));
       },
       onData: (stream, session, done) => {

@@ -1,6 +1,5 @@
 import {
   copyFileSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -12,10 +11,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Lab } from '../lab/lab.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
-import { network, virtualUser } from '../lab/world.ts';
+import { domains, network, outside, virtualUser } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
 import { figures } from './figures.ts';
 import { labPlaces, type MailboxPlace } from './layout.ts';
+import { newMessageId, render } from './messages.ts';
+import { from } from './mixture.ts';
 import { trafficLine } from './progress.ts';
 import type { Snapshot } from './store.ts';
 import { account, inventory, settledAccount } from './taking.ts';
@@ -90,25 +91,19 @@ test('the traffic was as rich as it should be', () => {
 });
 
 describe('a planted fault is found by name', () => {
-  /** A file of a message that was delivered during the traffic, in a mailbox without mail program. */
+  /** The file of a message that came in the traffic, in a mailbox that no mail program works on. */
   function delivered(): { path: string; messageId: string; mailbox: string } {
-    const delivery = traffic.ledger.deliveries.find(
-      ({ recipient, state, size = 0 }: { recipient: string; state: string; size?: number }) =>
-        state === 'accepted' && size === 0 && recipient === virtualUser(1),
+    const mailbox = virtualUser(1);
+    const messageId = traffic.ledger.deliveries.find(
+      ({ recipient, state }) => state === 'accepted' && recipient === mailbox,
+    )?.messageId;
+    const stored = end.messages.find(
+      (message) => message.messageId === messageId && message.mailbox === mailbox,
     );
-    const messageId = delivery?.messageId ?? '';
-    const message = end.messages.find(
-      (candidate) => candidate.messageId === messageId && candidate.mailbox === virtualUser(1),
-    );
-    const { maildir } = placeOf(virtualUser(1));
-    for (const part of ['new', 'cur']) {
-      for (const name of readdirSync(join(maildir, part))) {
-        if (message && name.startsWith(message.base)) {
-          return { path: join(maildir, part, name), messageId, mailbox: virtualUser(1) };
-        }
-      }
-    }
-    throw new Error('u001 got no mail in the traffic');
+    if (messageId === undefined || !stored) throw new Error('u001 got no mail in the traffic');
+    const folder = join(placeOf(mailbox).maildir, 'new');
+    const name = readdirSync(folder).find((file) => file.startsWith(stored.base));
+    return { path: join(folder, name ?? ''), messageId, mailbox };
   }
 
   function placeOf(mailbox: string): MailboxPlace {
@@ -119,9 +114,6 @@ describe('a planted fault is found by name', () => {
 
   test('a delivered file deleted', async () => {
     const { path, messageId, mailbox } = delivered();
-    const aside = join(lab.folder, 'aside');
-    mkdirSync(aside, { recursive: true });
-    copyFileSync(path, join(aside, 'file'));
     const hidden = join(dirname(path), '../tmp/hidden');
     renameSync(path, hidden);
     try {
@@ -143,6 +135,21 @@ describe('a planted fault is found by name', () => {
     } finally {
       rmSync(twin);
     }
+  });
+
+  test('a message accepted and then bounced', async () => {
+    const messageId = newMessageId(outside.domain);
+    const recipient = `nobody-here@${domains.local}`;
+    const message = { messageId, from, recipients: [recipient], subject: 'to nobody', size: 100 };
+    await lab.host('old').mustSh('exec sendmail -i -f "$1" "$2"', [from, recipient], {
+      stdin: render(message).toString().replaceAll('\r\n', '\n'),
+    });
+    traffic.ledger.open(message, 'smtp');
+    traffic.ledger.accepted(messageId, recipient, network.old.v4, '250 by hand');
+    await expect.poll(() => traffic.sink.bounces, { timeout: 30_000 }).toHaveLength(1);
+    const found = await account({ ...options(end), sample: [] });
+    expect(found.bounced).toMatchObject([{ messageId, recipient, kind: 'report' }]);
+    expect(found.lost).toEqual([]);
   });
 
   test('a UIDVALIDITY changed, seen in the list and over IMAP', async () => {

@@ -1,4 +1,4 @@
-import { mailName, virtualUser } from '../lab/world.ts';
+import { mailName, outside, virtualUser } from '../lab/world.ts';
 import { ImapClients } from './imap-clients.ts';
 import { Ledger } from './ledger.ts';
 import { from, Mixture } from './mixture.ts';
@@ -54,7 +54,7 @@ export class Traffic {
     const { mailboxes, rate, seed = Date.now(), backoff = 1000 } = options;
     const resolver = options.resolver ?? new LabResolver();
     const { ledger } = this;
-    const heloName = 'out.sender.example';
+    const heloName = outside.mx;
     options.log?.(`traffic: chance starts from ${seed}`);
     this.sink = sink;
     this.sender = new Sender({ ledger, resolver, heloName, backoff });

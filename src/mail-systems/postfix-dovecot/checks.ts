@@ -101,7 +101,7 @@ async function refusals(host: MailHost, stores: readonly string[]): Promise<read
 
 async function missingStores(old: MailHost, stores: readonly string[]): Promise<Finding[]> {
   const result = await old.read(
-    script('for store; do [ -d "$store" ] || printf "%s\\0" "$store"; done', stores, {
+    script('for store; do [ -e "$store" ] || printf "%s\\0" "$store"; done', stores, {
       purpose: 'look for the stores',
     }),
   );
@@ -228,7 +228,7 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
 
 async function space(context: MailContext, stores: readonly string[]): Promise<Finding[]> {
   const used = await context.old.read(
-    script('for store; do if [ -d "$store" ]; then du -sk -- "$store"; fi; done', stores, {
+    script('for store; do if [ -e "$store" ]; then du -sk -- "$store"; fi; done', stores, {
       timeout: 3600,
       purpose: 'measure the stores',
     }),
@@ -238,7 +238,7 @@ async function space(context: MailContext, stores: readonly string[]): Promise<F
     .split('\n')
     .reduce((sum, line) => sum + Number(line.split('\t')[0] || 0), 0);
   const present = await context.new.read(
-    script('for store; do if [ -d "$store" ]; then du -sk -- "$store"; fi; done', stores, {
+    script('for store; do if [ -e "$store" ]; then du -sk -- "$store"; fi; done', stores, {
       timeout: 3600,
       purpose: 'measure the stores',
     }),

@@ -69,12 +69,15 @@ export function mailPaths(settings: ReadonlyMap<string, string>): readonly strin
     const key = name.split('/').at(-1) ?? '';
     if (key === 'mail_location' || key === 'location') locationPaths(value).forEach(add);
     else if (key === 'mail_attachment_dir' || key === 'mail_home') add(value);
-    else if (key === 'args' && name.startsWith('userdb')) {
+    else if (/^(args|default_fields|override_fields)$/.test(key) && name.startsWith('userdb')) {
       for (const match of value.matchAll(/\b(?:home|mail)=(\S+)/g)) {
         for (const path of locationPaths(match[1] ?? '')) add(path);
       }
     } else if (/^sieve(_dir|_default|_global_dir|_before\d*|_after\d*)?$/.test(key)) {
-      for (const path of locationPaths(value)) add(path);
+      // "file:~/sieve;active=~/.dovecot.sieve"
+      for (const part of value.split(';')) {
+        for (const path of locationPaths(part.replace(/^active=/, ''))) add(path);
+      }
     }
   }
   return withoutNested([...paths]);

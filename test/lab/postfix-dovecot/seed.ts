@@ -44,16 +44,17 @@ function numbers(seed: string): () => number {
   };
 }
 
+/** Lines of text that every body is cut from. */
+const pool = (() => {
+  const next = numbers('pool');
+  const line = () => Array.from({ length: 12 }, () => words[Math.floor(next() * words.length)]);
+  return Array.from({ length: 2000 }, () => `${line().join(' ')}\n`).join('');
+})();
+
 function body(next: () => number, bytes: number): string {
-  const lines: string[] = [];
-  for (let size = 0; size < bytes; ) {
-    const line = Array.from({ length: 12 }, () => words[Math.floor(next() * words.length)]).join(
-      ' ',
-    );
-    lines.push(line);
-    size += line.length + 1;
-  }
-  return `${lines.join('\n')}\n`;
+  const from = Math.floor(next() * pool.length);
+  const text = pool.slice(from) + pool.repeat(Math.ceil(bytes / pool.length));
+  return `${text.slice(0, bytes)}\n`;
 }
 
 function message(address: string, id: string, date: Date, text: string): string {
