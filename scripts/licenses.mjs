@@ -16,7 +16,9 @@ export function licenseTexts(resources) {
 const packageFolder = /^(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//;
 
 function section(folder) {
-  const { name, version, license, licenses } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const { name, version, license, licenses } = JSON.parse(
+    readFileSync(join(folder, 'package.json'), 'utf8'),
+  );
   const texts = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isFile() && /^(licen[cs]e|notice)/i.test(entry.name))
     .map((entry) => entry.name)

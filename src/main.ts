@@ -148,7 +148,7 @@ async function runPlan(parts: Parts): Promise<Result> {
   const entries = await Journal.read(parts.files);
   const state = await observed(parts, entries);
   const context = contextOf(parts, state, () => sinceRollback(entries), async () => undefined);
-  const found = await allFindings(context);
+  const found = await allFindings(context, 'plan');
   refuseBlocked(found);
   for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
   const plan = await readPlan(context);
@@ -162,7 +162,7 @@ async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   const state = await observed(parts, entries);
   demand(mayRun(action, state, rules), stage, state);
   const context = contextOf(parts, state, () => sinceRollback(entries), async () => undefined);
-  const found = stage === 'prepare' ? await allFindings(context) : [];
+  const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
   refuseBlocked(found);
   const planDigest = await approvedDigest(stage, context);
   if (parts.inputs.dryRun) {

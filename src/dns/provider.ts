@@ -37,6 +37,11 @@ export interface DnsProvider {
    * in a line each which of them answer otherwise, or can't be judged; an empty list is proof.
    */
   lagging(expected: RRset): Promise<readonly string[]>;
+  /**
+   * Asks the provider whether its credential may make the changes of the migration file, in a way
+   * that can't change the zone. Throws `UserError` if not. Absent where there is no such way.
+   */
+  verifyAccess?(): Promise<void>;
 }
 
 /** The zone no longer holds what the plan saw; nothing was changed. */

@@ -39,6 +39,7 @@ class Rfc2136 implements DnsProvider {
   readonly #server: string;
   readonly #port: number;
   readonly #key: TsigKey | undefined;
+  readonly #records: ZoneConfig['records'];
   readonly #network: Network;
 
   constructor(config: ZoneConfig, credential: string | undefined, network: Network) {
@@ -49,6 +50,7 @@ class Rfc2136 implements DnsProvider {
     this.#server = config.server;
     this.#port = config.port;
     this.#key = credential === undefined ? undefined : parseTsigKey(this.zone, credential);
+    this.#records = config.records;
     this.#network = network;
   }
 
@@ -75,6 +77,29 @@ class Rfc2136 implements DnsProvider {
     if (outcome.code === unknownOutcome && (await this.#shows(primary, wanted))) return;
     if ('output' in outcome) throw refusal(outcome.code, outcome.output, this.#context(key));
     await this.#confirm(primary, wanted);
+  }
+
+  /**
+   * A signed update that asks for what is there already, under a prerequisite that never holds: that
+   * the zone's own name is not in use (RFC 2136 section 2.4.5). A server that lets the key in answers
+   * YXDOMAIN and does nothing.
+   */
+  async verifyAccess(): Promise<void> {
+    const key = this.#demandKey();
+    const primary = await this.#primary();
+    const present = await Promise.all(
+      this.#records.map((record) => this.#readAt(primary, record.name, record.type)),
+    );
+    const message = [
+      `server ${primary.address} ${primary.port}`,
+      `zone ${absoluteName(this.zone)}`,
+      `prereq nxdomain ${absoluteName(this.zone)}`,
+      ...present.flatMap(additions),
+    ];
+    const outcome = await nsupdate(key, message, limits.update);
+    if (outcome.code === 'YXDOMAIN') return;
+    const output = 'output' in outcome ? outcome.output : 'it passed over a prerequisite';
+    throw refusal(outcome.code, output, this.#context(key));
   }
 
   async lagging(expected: RRset): Promise<readonly string[]> {
@@ -198,12 +223,15 @@ function prerequisites({ name, type, values }: RRset): string[] {
 }
 
 /** Deleted and added in one message: Knot passes over an update that only changes a TTL. */
-function replacement({ name, type, ttl, values }: RRset): string[] {
+function replacement(rrset: RRset): string[] {
+  return [`update delete ${absoluteName(rrset.name)} IN ${rrset.type}`, ...additions(rrset)];
+}
+
+function additions({ name, type, ttl, values }: RRset): string[] {
   const owner = absoluteName(name);
-  return [
-    `update delete ${owner} IN ${type}`,
-    ...values.map((value) => `update add ${owner} ${ttl} IN ${type} ${absoluteValue(type, value)}`),
-  ];
+  return values.map(
+    (value) => `update add ${owner} ${ttl} IN ${type} ${absoluteValue(type, value)}`,
+  );
 }
 
 /** What the zone holds other than planned, in one line; `undefined` if nothing. */

@@ -45,6 +45,8 @@ export class Journal {
   readonly #hosts: readonly HostFiles[];
   readonly #lines: string[];
   readonly #entries: Entry[];
+  /** A line that was given to the hosts, and not all of them said that they have it. */
+  #unsettled: string | undefined;
   readonly #origin: { readonly run: Run; readonly lock: number; readonly planDigest: string };
 
   private constructor(
@@ -84,6 +86,8 @@ export class Journal {
 
   /** On disk on every host when it returns. */
   async append(data: EntryData): Promise<void> {
+    // One host may have it already: another line in its place would make two journals of one.
+    if (this.#unsettled !== undefined) await this.#put(this.#unsettled);
     const entry: Entry = {
       seq: this.#lines.length + 1,
       time: new Date().toISOString(),
@@ -93,10 +97,15 @@ export class Journal {
       ...data,
       prev: sha256(this.#lines.at(-1) ?? ''),
     };
-    const line = JSON.stringify(entry);
+    await this.#put(JSON.stringify(entry));
+  }
+
+  async #put(line: string): Promise<void> {
+    this.#unsettled = line;
     const bytes = Buffer.byteLength(text(this.#lines));
     const whole = `${text(this.#lines)}${line}\n`;
-    await Promise.all(
+    // All have ended before a failure is told, so that nothing is still under way then.
+    const results = await Promise.allSettled(
       this.#hosts.map((host) =>
         host.append(file, `${line}\n`, bytes).catch(async (error: unknown) => {
           // The reply may have been lost after the line was written.
@@ -104,8 +113,10 @@ export class Journal {
         }),
       ),
     );
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    this.#unsettled = undefined;
     this.#lines.push(line);
-    this.#entries.push(entry);
+    this.#entries.push(JSON.parse(line) as Entry);
   }
 }
 

@@ -19,34 +19,42 @@ export async function takeLock(hosts: readonly HostFiles[], holder: string): Pro
     await Promise.allSettled([...taken].map(([host, own]) => host.releaseLock(own)));
   };
   let number = 0;
-  for (const host of hosts) {
-    const answer = await host.takeLock(holder, leaseSeconds, number);
-    if ('heldBy' in answer) {
-      await release();
-      throw new UserError(
-        `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s`,
-      );
+  try {
+    for (const host of hosts) {
+      number = await takeOn(host, holder, number);
+      taken.set(host, number);
     }
-    taken.set(host, answer.number);
-    number = answer.number;
+    for (const [host, own] of taken) {
+      // The holder takes its own lock again, so that both hosts know the same number.
+      if (own < number) taken.set(host, await takeOn(host, holder, number));
+    }
+  } catch (error) {
+    await release();
+    throw error;
   }
-  for (const [host, own] of taken) {
-    // The holder takes its own lock again, so that both hosts know the same number.
-    if (own < number) await host.takeLock(holder, leaseSeconds, number);
-    taken.set(host, number);
-    host.holdLock(number);
-  }
+  for (const host of hosts) host.holdLock(number);
+  let renewed: Promise<unknown> = Promise.resolve();
   const renewal = setInterval(() => {
     // A renewal that fails does no harm: the guard on the host has the last word.
-    void Promise.allSettled(hosts.map((host) => host.renewLock(number, leaseSeconds)));
+    renewed = Promise.allSettled(hosts.map((host) => host.renewLock(number, leaseSeconds)));
   }, (leaseSeconds * 1000) / 3);
   renewal.unref();
   return {
     number,
     async release() {
       clearInterval(renewal);
+      // One that came after the release would hold the lock for nobody.
+      await renewed;
       await release();
       for (const host of hosts) host.holdLock(undefined);
     },
   };
+}
+
+async function takeOn(host: HostFiles, holder: string, minimum: number): Promise<number> {
+  const answer = await host.takeLock(holder, leaseSeconds, minimum);
+  if ('number' in answer) return answer.number;
+  throw new UserError(
+    `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s`,
+  );
 }

@@ -70,11 +70,15 @@ async function attempt(
   context: { journal: Journal; log: Log; stage: string; passing: (error: unknown) => boolean },
 ): Promise<string | undefined | typeof alreadyDone> {
   const { journal, stage } = context;
+  let begun = false;
   for (let left = retries; ; left -= 1) {
     try {
-      if (await step.done()) return alreadyDone;
-      await journal.append({ kind: 'intent', stage, step: step.id, text: step.title });
-      const evidence = await step.do();
+      const done = await step.done();
+      if (done && !begun) return alreadyDone;
+      if (!done) await journal.append({ kind: 'intent', stage, step: step.id, text: step.title });
+      begun = true;
+      // Done by the try before, whose reply was lost: still this run's work, and on record as such.
+      const evidence = done ? 'done before the connection was lost' : await step.do();
       await journal.append({
         kind: 'outcome',
         stage,

@@ -154,7 +154,8 @@ export function after(action: StageAction, state: State): State {
     case 'dns-cutover':
       return { ...state, cut: true };
     case 'verify':
-      return state.cut ? { ...state, verified: true } : state;
+      // With `stop` the world may be sent to NEW before NEW serves: nothing is verified by then.
+      return state.cut && state.phase === 'active' ? { ...state, verified: true } : state;
     case 'drain':
       return { ...state, phase: 'drained' };
     case 'finish':

@@ -16,7 +16,7 @@ set -eu
 umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
-base=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P)
+base=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 name=\${base##*/}
 marker="mail-cutover $name"
 
@@ -62,8 +62,8 @@ check_number() {
 }
 
 # --- undo records ---------------------------------------------------------------------------------
-# undo/GROUP/NNNN-ID/{kind,what,before}; made under another name and renamed, so one is whole or absent.
-recorded() { ls -d "$base/undo/$1"/[0-9]*-"$2" >/dev/null 2>&1; }
+# undo/GROUP/NNNN-ID/{kind,what,before}; made and removed under another name, so one is whole or absent.
+recorded() { ls -d "$base/undo/$1"/[0-9][0-9][0-9][0-9]-"$2" >/dev/null 2>&1; }
 
 record() { # GROUP ID KIND WHAT, the state before on standard input
   mkdir -p "$base/undo/$1"
@@ -84,53 +84,240 @@ running() { systemctl is-active --quiet "$1" 2>/dev/null; }
 dovecot_config() { doveconf 2>/dev/null | sed -n '1s/^# [^:]*: //p'; }
 
 # --- edits: each first records, then changes, and does nothing when it is so already ----------------
-edit_postconf() { # GROUP ID PARAMETER VALUE
-  recorded "$1" "$2" || postconf -n "$3" 2>/dev/null | sed -n "s/^$3 = \{0,1\}/=/p" | record "$1" "$2" postconf "$3"
-  [ "$(postconf -h "$3")" = "$4" ] || postconf -e "$3=$4"
+edit_postconf() { # GROUP PARAMETER VALUE [PARAMETER VALUE...]
+  group=$1; shift
+  todo=$#
+  while [ "$todo" -gt 0 ]; do
+    if ! recorded "$group" "$1"; then
+      # Not in a pipeline: a main.cf that can't be read must not be taken for a parameter that is not set.
+      before=$(postconf -n "$1")
+      printf '%s\n' "$before" | sed -n "s/^$1 = \{0,1\}/=/p" | record "$group" "$1" postconf "$1"
+    fi
+    # Words are rotated: two off the front, one "parameter=value" on at the end.
+    set -- "$@" "$1=$2"
+    shift 2
+    todo=$((todo - 2))
+  done
+  postconf -e "$@"
+  settle
 }
 
+# Every Postfix program waits up to 2 s before it reads a main.cf that is younger than that, lest it
+# be written still (dict_open(3)). Ours is renamed into place, whole: no mail need wait for it.
+settle() { touch -d "@$(($(now) - 5))" -- "$(postconf -dh config_directory)/main.cf"; }
+
 edit_master() { # GROUP ID SERVICE/TYPE ENTRY
-  recorded "$1" "$2" || postconf -M "$3" 2>/dev/null | record "$1" "$2" master "$3"
+  if ! recorded "$1" "$2"; then
+    # One line: what postconf(1) prints on several it does not take back.
+    before=$(postconf -M "$3" 2>/dev/null)
+    printf '%s' "$before" | tr '\n' ' ' | record "$1" "$2" master "$3"
+  fi
   postconf -M "$3=$4"
 }
 
 edit_file() { # GROUP ID PATH MODE OWNER:GROUP < content
   if ! recorded "$1" "$2"; then
-    if [ -e "$3" ]; then
+    if [ -e "$3" ] || [ -L "$3" ]; then
       mkdir -p "$base/undo/saved"
-      cp -a -- "$3" "$base/undo/saved/$1-$2"
-      durable "$base/undo/saved/$1-$2"
+      cp -a --remove-destination -- "$3" "$base/undo/saved/$1-$2"
+      durable "$base/undo/saved" "$base/undo/saved/$1-$2"
       printf saved | record "$1" "$2" file "$3"
     else
       record "$1" "$2" file "$3" < /dev/null
     fi
   fi
   mkdir -p -- "\${3%/*}"
-  cat > "$3.mail-cutover.$$"
-  chmod "$4" "$3.mail-cutover.$$"
-  chown "$5" "$3.mail-cutover.$$"
-  durable "$3.mail-cutover.$$"
-  mv -f -- "$3.mail-cutover.$$" "$3"
-  durable "\${3%/*}"
+  rm -f -- "$3.mail-cutover"
+  cat > "$3.mail-cutover"
+  chmod "$4" "$3.mail-cutover"
+  chown "$5" "$3.mail-cutover"
+  replace "$3"
+}
+
+# replace PATH: by PATH.mail-cutover, the one temporary name, so that what a kill left is used up later
+replace() {
+  durable "$1.mail-cutover"
+  mv -f -- "$1.mail-cutover" "$1"
+  durable "\${1%/*}"
 }
 
 without_block() { # FILE ID: FILE without our block
   awk -v b="# BEGIN $marker $2" -v e="# END $marker $2" '$0==b{skip=1} !skip{print} $0==e{skip=0}' "$1"
 }
 
-replace_keeping_mode() { # FILE < content: owner, mode and the rest of the inode's attributes stay
-  cp -a -- "$1" "$1.mail-cutover.$$"
-  cat > "$1.mail-cutover.$$"
-  durable "$1.mail-cutover.$$"
-  mv -f -- "$1.mail-cutover.$$" "$1"
-  durable "\${1%/*}"
-}
-
 edit_block() { # GROUP ID FILE < text: our marked lines at the end of FILE
   text=$(cat)
-  recorded "$1" "$2" || record "$1" "$2" block "$3" < /dev/null
-  { without_block "$3" "$2"; printf '# BEGIN %s %s\n%s\n# END %s %s\n' "$marker" "$2" "$text" "$marker" "$2"; } |
-    replace_keeping_mode "$3"
+  # What is recorded: the last byte, if it is not a newline.
+  recorded "$1" "$2" || { tail -c 1 -- "$3" | tr -d '\n'; } | record "$1" "$2" block "$3"
+  # cp: owner, mode and the rest of the inode's attributes stay.
+  cp -a --remove-destination -- "$3" "$3.mail-cutover"
+  without_block "$3" "$2" > "$3.mail-cutover"
+  printf '# BEGIN %s %s\n%s\n# END %s %s\n' "$marker" "$2" "$text" "$marker" "$2" >> "$3.mail-cutover"
+  replace "$3"
+}
+
+undo_block() { # FILE ID BEFORE
+  cp -a --remove-destination -- "$1" "$1.mail-cutover"
+  without_block "$1" "$2" > "$1.mail-cutover"
+  # awk ended the last line; it had no newline before.
+  if [ -s "$3" ] && ! cmp -s -- "$1" "$1.mail-cutover"; then truncate -s -1 -- "$1.mail-cutover"; fi
+  replace "$1"
+}
+
+# Exchanges two paths of one folder: in one step where the kernel can (renameat2(2), RENAME_EXCHANGE).
+exchange() { # A B
+  perl -MConfig -e '
+    my %number = (x86_64 => 316, aarch64 => 276, riscv64 => 276, powerpc64le => 357, s390x => 347, i386 => 353, i686 => 353);
+    my ($machine) = $Config{archname} =~ /^([^-]+)/;
+    my $call = $number{$machine} or exit 1;
+    exit(syscall($call, -100, $ARGV[0], -100, $ARGV[1], 2) == 0 ? 0 : 1)' "$1" "$2" && return 0
+  mv -T -- "$2" "$2.mail-cutover.old"
+  mv -T -- "$1" "$2"
+  mv -T -- "$2.mail-cutover.old" "$1"
+}
+
+put_tree() { # NEW PATH: PATH, whatever it is, becomes NEW, which lies beside it
+  sync -f -- "$1" 2>/dev/null || sync
+  if [ -e "$2" ] || [ -L "$2" ]; then
+    exchange "$1" "$2"
+    rm -rf -- "$1"
+  else
+    mv -T -- "$1" "$2"
+  fi
+  durable "\${2%/*}"
+}
+
+first_missing() { # PATH: itself, or the highest folder above it that is not there
+  lacking=$1
+  while [ -n "\${lacking%/*}" ] && [ ! -e "\${lacking%/*}" ]; do lacking=\${lacking%/*}; done
+  printf '%s' "$lacking"
+}
+
+make_parents() { # STAGING PATH: the folders above PATH, with owner and mode of those in STAGING
+  above=\${2%/*}
+  if [ -z "$above" ] || [ -d "$above" ]; then return 0; fi
+  ( make_parents "$1" "$above" )
+  mkdir -- "$above"
+  chown --reference="$1$above" -- "$above"
+  chmod --reference="$1$above" -- "$above"
+}
+
+remove_parents() { # PATH HIGHEST: empty folders above PATH, up to HIGHEST
+  above=$1
+  while [ "$above" != "$2" ]; do
+    above=\${above%/*}
+    rmdir -- "$above" 2>/dev/null || return 0
+  done
+}
+
+edit_tree() { # GROUP ID STAGING PATH: PATH, a file or a folder, becomes what STAGING/PATH is
+  if ! recorded "$1" "$2"; then
+    if [ -e "$4" ] || [ -L "$4" ]; then
+      mkdir -p "$base/undo/saved"
+      rm -rf -- "$base/undo/saved/$1-$2"
+      cp -a -- "$4" "$base/undo/saved/$1-$2"
+      sync -f -- "$base/undo/saved" 2>/dev/null || sync
+      printf saved | record "$1" "$2" tree "$4"
+    else
+      printf 'absent:%s' "$(first_missing "$4")" | record "$1" "$2" tree "$4"
+    fi
+  fi
+  make_parents "$3" "$4"
+  rm -rf -- "$4.mail-cutover.new"
+  cp -a -- "$3$4" "$4.mail-cutover.new"
+  put_tree "$4.mail-cutover.new" "$4"
+}
+
+undo_tree() { # RECORD PATH SAVED
+  made=$(cat "$1/before")
+  if [ "$made" = saved ]; then
+    rm -rf -- "$2.mail-cutover.new"
+    cp -a -- "$3" "$2.mail-cutover.new"
+    put_tree "$2.mail-cutover.new" "$2"
+  else
+    rm -rf -- "$2" "$2.mail-cutover.new"
+    remove_parents "$2" "\${made#absent:}"
+  fi
+}
+
+# --- accounts -------------------------------------------------------------------------------------
+# One a line on standard input, so that no password hash is in a command line, fields parted by colons:
+#   group:NAME:NUMBER
+#   user:NAME:NUMBER:GROUP:HOME:SHELL:MODE:OWNER:HOMEGROUP:HASH:LAST:MIN:MAX:WARN:INACTIVE:EXPIRE:GECOS
+#   member:GROUP:USER
+# NUMBER is taken where it is free. MODE is - where no home is wanted. What exists is left alone.
+edit_accounts() { # GROUP TREE...: TREEs may come to hold what a user owns
+  group=$1; shift
+  trees=$(printf '%s\n' "$@")
+  while IFS=: read -r kind name number primary home shell mode owner homegroup hash last min max warn inactive expire gecos; do
+    case $kind in
+      group) add_group "$name" "$number" < /dev/null ;;
+      member) add_member "$name" "$number" < /dev/null ;;
+      user) add_user < /dev/null ;;
+    esac
+  done
+}
+
+add_group() { # NAME NUMBER
+  if getent group "$1" > /dev/null; then return 0; fi
+  recorded "$group" "group-$1" || record "$group" "group-$1" group "$1" < /dev/null
+  system=; [ "$2" -ge 1000 ] || system=-r
+  if getent group "$2" > /dev/null; then groupadd $system "$1"; else groupadd $system -g "$2" "$1"; fi
+}
+
+add_member() { # GROUP USER
+  case " $(id -nG -- "$2" 2>/dev/null) " in *" $1 "*) return 0 ;; esac
+  recorded "$group" "member-$1-$2" || record "$group" "member-$1-$2" member "$1:$2" < /dev/null
+  gpasswd -a "$2" "$1" > /dev/null
+}
+
+add_user() {
+  if ! recorded "$group" "user-$name"; then
+    if getent passwd "$name" > /dev/null; then return 0; fi
+    highest=
+    if [ "$mode" != - ] && [ ! -e "$home" ]; then highest=$(first_missing "$home"); fi
+    printf '%s\n%s\n%s\n' "$home" "$highest" "$trees" | record "$group" "user-$name" user "$name"
+  fi
+  if ! getent passwd "$name" > /dev/null; then
+    set -- -M -N -g "$primary" -d "$home" -s "$shell" -c "$gecos"
+    [ "$number" -ge 1000 ] || set -- "$@" -r
+    if ! getent passwd "$number" > /dev/null; then set -- "$@" -u "$number"; fi
+    useradd "$@" "$name"
+  fi
+  if [ -n "$hash" ]; then printf '%s:%s\n' "$name" "$hash" | chpasswd -e; fi
+  set --
+  [ -z "$last" ] || set -- "$@" -d "$last"
+  [ -z "$min" ] || set -- "$@" -m "$min"
+  [ -z "$max" ] || set -- "$@" -M "$max"
+  [ -z "$warn" ] || set -- "$@" -W "$warn"
+  [ -z "$inactive" ] || set -- "$@" -I "$inactive"
+  [ -z "$expire" ] || set -- "$@" -E "$expire"
+  [ "$#" -eq 0 ] || chage "$@" "$name"
+  if [ "$mode" != - ] && [ ! -e "$home" ]; then
+    ( umask 022; mkdir -p -- "$home" )
+    chown -- "$owner:$homegroup" "$home"
+    chmod -- "$mode" "$home"
+  fi
+}
+
+# A user who owns mail here stays: the next user to get the number could read it.
+undo_user() { # RECORD NAME
+  if ! getent passwd "$2" > /dev/null; then return 0; fi
+  { read -r home; read -r highest; } < "$1/before"
+  if [ -n "$highest" ] && rmdir -- "$home" 2>/dev/null; then remove_parents "$home" "$highest"; fi
+  held=$({ [ -z "$highest" ] || printf '%s\n' "$home"; sed 1,2d "$1/before"; } | while read -r tree; do
+    if [ -n "$tree" ] && [ -e "$tree" ]; then find "$tree" -user "$2" -print -quit; fi
+  done)
+  if [ -n "$held" ]; then printf 'user %s stays: it owns %s\n' "$2" "$held" >&2; return 0; fi
+  # userdel takes a group of the same name along, also one that was there before.
+  kept=\${1%/*}
+  if ! recorded "\${kept##*/}" "group-$2" && [ "$(id -gn -- "$2")" = "$2" ]; then usermod -g nogroup "$2"; fi
+  userdel "$2"
+}
+
+undo_group_account() { # NAME: gone, unless it is some user's own
+  number=$(getent group "$1" | cut -d: -f3)
+  if [ -n "$number" ] && ! getent passwd | cut -d: -f4 | grep -qx -- "$number"; then groupdel "$1"; fi
 }
 
 edit_stop() { # GROUP ID UNIT: stopped, remembering whether it ran
@@ -148,8 +335,13 @@ edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder t
 move_queue() { # FROM TO
   for queue in maildrop incoming active deferred hold; do
     [ -d "$1/$queue" ] || continue
+    mkdir -p -- "$2/$queue"
+    # The hashed folders are used by Postfix's own user: they belong to whom the queue belongs to.
+    find "$1/$queue" -mindepth 1 -type d -printf '%P\0' > "$base/queue.list"
+    xargs -0 -r -n 1 sh -ec 'mkdir -p -- "$1/$2"; chown --reference="$1" -- "$1/$2"; chmod --reference="$1" -- "$1/$2"' sh \
+      "$2/$queue" < "$base/queue.list"
     find "$1/$queue" -type f -printf '%P\0' > "$base/queue.list"
-    xargs -0 -r -n 1 sh -c 'mkdir -p -- "$(dirname -- "$2/$3")"; mv -f -- "$1/$3" "$2/$3"' sh \
+    xargs -0 -r -n 1 sh -c 'mv -f -- "$1/$3" "$2/$3"' sh \
       "$1/$queue" "$2/$queue" < "$base/queue.list"
     rm -f -- "$base/queue.list"
   done
@@ -159,20 +351,28 @@ undo_one() { # DIRECTORY
   what=$(cat "$1/what")
   case $(cat "$1/kind") in
     postconf)
-      if [ -s "$1/before" ]; then postconf -e "$what$(cat "$1/before")"; else postconf -X "$what"; fi ;;
+      if [ -s "$1/before" ]; then postconf -e "$what$(cat "$1/before")"; else postconf -X "$what"; fi
+      settle ;;
     master)
       if [ -s "$1/before" ]; then postconf -M "$what=$(cat "$1/before")"
       elif [ -n "$(postconf -M "$what" 2>/dev/null)" ]; then postconf -MX "$what"; fi ;;
     file)
       id=\${1##*/}; id=\${id#*-}; group=\${1%/*}; group=\${group##*/}
       if [ -s "$1/before" ]; then
-        cp -a -- "$base/undo/saved/$group-$id" "$what.mail-cutover.$$"
-        mv -f -- "$what.mail-cutover.$$" "$what"
-      else rm -f -- "$what"; fi
+        cp -a --remove-destination -- "$base/undo/saved/$group-$id" "$what.mail-cutover"
+        replace "$what"
+      else rm -f -- "$what" "$what.mail-cutover"; fi
       case $what in /etc/systemd/*) systemctl daemon-reload ;; esac ;;
     block)
       id=\${1##*/}
-      without_block "$what" "\${id#*-}" | replace_keeping_mode "$what" ;;
+      undo_block "$what" "\${id#*-}" "$1/before" ;;
+    tree)
+      id=\${1##*/}; id=\${id#*-}; group=\${1%/*}; group=\${group##*/}
+      undo_tree "$1" "$what" "$base/undo/saved/$group-$id" ;;
+    group) undo_group_account "$what" ;;
+    user) undo_user "$1" "$what" ;;
+    member)
+      if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;
     unit)
       if [ "$(cat "$1/before")" = active ]; then systemctl start "$what"; fi ;;
@@ -184,9 +384,11 @@ undo_group() { # GROUP: newest first; a record goes when its undo is done
   [ -d "$base/undo/$1" ] || return 0
   for record in $(ls -r "$base/undo/$1"); do
     undo_one "$base/undo/$1/$record"
-    rm -rf -- "$base/undo/$1/$record"
+    mv -- "$base/undo/$1/$record" "$base/undo/$1/.undone.$record"
+    rm -rf -- "$base/undo/saved/$1-\${record#*-}"
   done
-  rmdir -- "$base/undo/$1"
+  # With what a kill left under names that don't count.
+  rm -rf -- "$base/undo/$1"
   reload_services
 }
 
@@ -198,11 +400,16 @@ reload_services() {
 # --- freeze, on OLD -------------------------------------------------------------------------------
 # frozen: a freeze was begun. released: ownership has left this host for good; thaw refuses.
 thaw() {
-  [ ! -e "$base/released" ] || die "service was handed over to NEW at $(cat "$base/released"); use the rollback stage"
-  [ -e "$base/frozen" ] || { printf 'not frozen\n'; return 0; }
-  undo_group freeze
-  rm -f -- "$base/frozen"
+  [ ! -e "$base/released" ] || die "service was handed over to NEW at $(cat "$base/released"); use the rollback stage" 94
+  if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ]; then
+    printf 'not frozen\n'
+    return 0
+  fi
+  # Before anything is undone: a thaw that is cut off half-way must not leave a host that may be released.
   stamp | put "$base/thawed"
+  rm -f -- "$base/frozen"
+  durable "$base"
+  undo_group freeze
   disarm
   printf 'thawed\n'
 }
@@ -217,7 +424,8 @@ begin_freeze() { # MINUTES
   rm -f -- "$base/thawed"
   deadline=$(date -u -d "@$(($(now) + $1 * 60))" '+%Y-%m-%d %H:%M:%S UTC')
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
-  printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nType=oneshot\nExecStart=%s/bin/hostctl thaw\n' "$name" "$base" | put "$unit.service"
+  # Tried again until it has worked: a command may be under way. 94: service was handed over.
+  printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
   # Persistent: a limit that passes while the host is down counts at its next boot.
   printf '[Unit]\nDescription=mail-cutover %s: limit of the freeze\n[Timer]\nOnCalendar=%s\nPersistent=true\nAccuracySec=1s\n[Install]\nWantedBy=timers.target\n' "$name" "$deadline" | put "$unit.timer"
   systemctl daemon-reload
@@ -284,6 +492,8 @@ case $action in
   master) edit_master "$@" ;;
   file) edit_file "$@" ;;
   block) edit_block "$@" ;;
+  tree) edit_tree "$@" ;;
+  accounts) edit_accounts "$@" ;;
   stop) edit_stop "$@" ;;
   queue) edit_queue "$@" ;;
   queue-release) move_queue "$base/queue" "$1" ;;

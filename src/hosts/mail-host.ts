@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { debug } from '@actions/core';
 import type { MailHostConfig } from '../config/schema.ts';
 import { UserError } from '../errors.ts';
 import { type Command, command, type Result, script } from './command.ts';
 import type { Host, Role, Tunnel } from './host.ts';
 import { hostScript } from './host-script.ts';
+import { printable } from './printable.ts';
 import { redact } from './redaction.ts';
 import { ConnectionLost, SshConnection } from './ssh-connection.ts';
 
@@ -37,7 +39,7 @@ export class MailHost implements Host {
   readonly folder: string;
   readonly #connection: SshConnection;
   readonly #sudoPassword: string | undefined;
-  readonly #isRoot: boolean;
+  readonly #user: string;
   #sudo: Promise<Sudo> | undefined;
   #lockNumber: number | undefined;
 
@@ -45,7 +47,7 @@ export class MailHost implements Host {
     this.role = role;
     this.address = config.address;
     this.folder = `/var/lib/mail-cutover/${migration}`;
-    this.#isRoot = config.user === 'root';
+    this.#user = config.user;
     this.#sudoPassword = credentials.sudoPassword;
     this.#connection = new SshConnection({
       label: `${role.toUpperCase()} (${config.address})`,
@@ -84,24 +86,35 @@ export class MailHost implements Host {
 
   async change(toRun: Command): Promise<Result> {
     if (this.#lockNumber === undefined)
-      throw new Error(`${this.label}: a change without the lock: ${toRun.purpose ?? toRun.argv[0]}`);
+      throw new Error(
+        `${this.label}: a change without the lock: ${toRun.purpose ?? toRun.argv[0]}`,
+      );
     return this.#run(toRun, [this.hostctl, 'run', String(this.#lockNumber)]);
   }
 
   /** A word of hostctl that changes the host, under the lock. */
-  async edit(word: string, args: readonly string[], options: Omit<Command, 'argv'> = {}): Promise<string> {
+  async edit(
+    word: string,
+    args: readonly string[],
+    options: Omit<Command, 'argv'> = {},
+  ): Promise<string> {
     const result = await this.change(command([this.hostctl, word, ...args], options));
     return result.stdout.toString('utf8').trim();
   }
 
   /** A word of hostctl that takes or gives up the lock itself. */
-  async lockWord(word: string, args: readonly string[], allow: readonly number[] = [0]): Promise<Result> {
+  async lockWord(
+    word: string,
+    args: readonly string[],
+    allow: readonly number[] = [0],
+  ): Promise<Result> {
     return this.#run(command([this.hostctl, word, ...args], { allow, purpose: word }), []);
   }
 
   /** hostctl's `release`: under its exclusive lock, so that it and a thaw exclude each other. */
   async release(): Promise<string> {
-    if (this.#lockNumber === undefined) throw new Error(`${this.label}: a release without the lock`);
+    if (this.#lockNumber === undefined)
+      throw new Error(`${this.label}: a release without the lock`);
     const result = await this.lockWord('release', [String(this.#lockNumber)]);
     return result.stdout.toString('utf8').trim();
   }
@@ -133,13 +146,16 @@ export class MailHost implements Host {
   }
 
   async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
-    this.#sudo ??= this.#isRoot ? Promise.resolve({ prefix: [], stdin: '' }) : this.#findSudo();
+    this.#sudo ??=
+      this.#user === 'root' ? Promise.resolve({ prefix: [], stdin: '' }) : this.#findSudo();
     const sudo = await this.#sudo;
     const stdin =
       sudo.stdin === ''
         ? toRun.stdin
         : Buffer.concat([Buffer.from(sudo.stdin), Buffer.from(toRun.stdin ?? '')]);
+    const began = performance.now();
     const result = await this.#connection.exec(toRun, [...sudo.prefix, ...guard], stdin);
+    debug(`${this.label}: ${describe(toRun)}: ${Math.round(performance.now() - began)} ms`);
     if ((toRun.allow ?? [0]).includes(result.code)) return result;
     throw this.#failure(toRun, result);
   }
@@ -147,28 +163,75 @@ export class MailHost implements Host {
   #failure(toRun: Command, result: Result): Error {
     const said = redact(lastLine(result.stderr) || lastLine(result.stdout.toString('utf8')));
     if (result.code === overtaken)
-      return new UserError(`${this.label}: ${said}. This run must not go on; look at the other one`);
-    const how = result.signal ? `was killed by ${result.signal}` : `failed with exit code ${result.code}`;
-    const what = redact(toRun.purpose ?? toRun.argv.slice(0, 2).join(' '));
+      return new UserError(
+        `${this.label}: ${said}. This run must not go on; look at the other one`,
+      );
+    const how = result.signal
+      ? `was killed by ${result.signal}`
+      : `failed with exit code ${result.code}`;
+    const what = describe(toRun);
     return new CommandFailed(`${this.label}: ${what} ${how}${said ? `: ${said}` : ''}`, result);
   }
 
-  /** Whether sudo wants a password is asked once; where it does, the password goes in on standard input. */
+  /**
+   * How sudo lets this user in; asked once. A given password is tried at once, never after an attempt
+   * without: sudo writes a mail to the administrator about each attempt that fails (`mail_badpass`),
+   * and a mail in a queue is a change.
+   */
   async #findSudo(): Promise<Sudo> {
-    const free = await this.#connection.exec(command(['sudo', '-n', 'true']), [], undefined);
+    return this.#sudoPassword === undefined
+      ? this.#freeSudo()
+      : this.#askedSudo(this.#sudoPassword);
+  }
+
+  async #freeSudo(): Promise<Sudo> {
+    const free = await this.#connection.exec(command(['sudo', '-n', 'true']), english, undefined);
     if (free.code === 0) return { prefix: ['sudo', '-n', '--'], stdin: '' };
-    if (this.#sudoPassword === undefined)
-      throw new UserError(
-        `${this.label}: sudo wants a password or is not allowed. Set the input sudo-password, or let this user run sudo without one`,
-      );
-    const password = `${this.#sudoPassword}\n`;
+    if (free.code === 127) throw noSudo(this.label, this.#user);
+    throw new UserError(
+      `${this.label}: sudo wants a password of ${this.#user}, or does not let this user in. Set the input sudo-password, or let ${this.#user} run sudo without one`,
+    );
+  }
+
+  async #askedSudo(secret: string): Promise<Sudo> {
+    const stdin = `${secret}\n`;
     // -k: never a cached credential, so the first line of standard input is always the password.
     const prefix = ['sudo', '-k', '-S', '-p', '', '--'];
-    const asked = await this.#connection.exec(command(['true']), prefix, password);
-    if (asked.code !== 0)
-      throw new UserError(`${this.label}: sudo refused the password. Check the input sudo-password`);
-    return { prefix, stdin: password };
+    const asked = await this.#connection.exec(
+      command(['wc', '-c']),
+      [...english, ...prefix],
+      stdin,
+    );
+    if (asked.code === 127) throw noSudo(this.label, this.#user);
+    if (asked.code !== 0) throw sudoRefusal(this.label, this.#user, asked.stderr);
+    // The command got the line itself: sudo wants no password here.
+    const isFree = asked.stdout.toString('utf8').trim() !== '0';
+    return isFree ? { prefix: ['sudo', '-n', '--'], stdin: '' } : { prefix, stdin };
   }
+}
+
+/** sudo's reasons are told apart by their English text. */
+const english = ['env', 'LC_ALL=C'];
+
+function noSudo(label: string, user: string): UserError {
+  return new UserError(
+    `${label}: sudo is not installed there, and ${user} is not root. Install sudo, or set user: root in the migration file`,
+  );
+}
+
+/** sudo(8) says only on standard error why it refuses. */
+function sudoRefusal(label: string, user: string, said: string): UserError {
+  if (/not in the sudoers|may not run sudo|is not allowed to/.test(said))
+    return new UserError(
+      `${label}: ${user} may not use sudo there. Allow it in sudoers (\`${user} ALL=(ALL) ALL\`), or use another user`,
+    );
+  if (/must have a (?:tty|terminal)|no tty present/.test(said))
+    return new UserError(
+      `${label}: sudo wants a terminal. Write \`Defaults:${user} !requiretty\` in sudoers`,
+    );
+  return new UserError(
+    `${label}: sudo refused the password of ${user}. Check the input sudo-password`,
+  );
 }
 
 interface Sudo {
@@ -176,6 +239,11 @@ interface Sudo {
   readonly stdin: string;
 }
 
+/** What a command is for, in a few words that hold no secret. */
+function describe(toRun: Command): string {
+  return redact(toRun.purpose ?? toRun.argv.slice(0, 3).join(' '));
+}
+
 function lastLine(text: string): string {
-  return text.trimEnd().split('\n').at(-1)?.trim() ?? '';
+  return printable(text.trimEnd().split('\n').at(-1)?.trim() ?? '');
 }

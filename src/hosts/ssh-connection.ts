@@ -47,6 +47,7 @@ export function fingerprint(hostKey: Buffer): string {
 export class SshConnection {
   readonly #options: SshOptions;
   #ssh: Promise<SshClient> | undefined;
+  /** Those that are still connecting too: one that nobody ends would keep the process alive. */
   #sessions: NodeSSH[] = [];
 
   constructor(options: SshOptions) {
@@ -57,7 +58,11 @@ export class SshConnection {
     return this.#options.label;
   }
 
-  async exec(command: Command, prefix: readonly string[], stdin: Command['stdin']): Promise<Result> {
+  async exec(
+    command: Command,
+    prefix: readonly string[],
+    stdin: Command['stdin'],
+  ): Promise<Result> {
     const client = await this.#client();
     return execute(client, commandLine([...prefix, ...command.argv]), command, stdin, this.label);
   }
@@ -133,6 +138,7 @@ export class SshConnection {
     for (const types of hostKeyTypes) {
       const session = new NodeSSH();
       const before = seen.length;
+      this.#sessions.push(session);
       try {
         await session.connect({
           host: endpoint.address,
@@ -150,11 +156,11 @@ export class SshConnection {
             return endpoint['host-keys'].includes(fingerprint(key));
           },
         });
-        this.#sessions.push(session);
         return session;
       } catch (error) {
         session.dispose();
-        const refusedByUs = seen.length > before && !endpoint['host-keys'].includes(seen.at(-1) ?? '');
+        const refusedByUs =
+          seen.length > before && !endpoint['host-keys'].includes(seen.at(-1) ?? '');
         if (!refusedByUs && !isNoCommonKeyType(error)) throw connectFault(error, endpoint, label);
       }
     }
@@ -211,7 +217,11 @@ function execute(
         return;
       }
       const timer = setTimeout(() => {
-        reject(new Error(`${label}: no end after ${seconds} s: ${command.purpose ?? line.slice(0, 120)}`));
+        reject(
+          new Error(
+            `${label}: no end after ${seconds} s: ${command.purpose ?? line.slice(0, 120)}`,
+          ),
+        );
         channel.destroy();
       }, seconds * 1000);
       collect(channel, command, (result) => {
@@ -244,7 +254,11 @@ function collect(
   });
   channel.on('close', () => {
     settle(
-      exit && { ...exit, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString('utf8') },
+      exit && {
+        ...exit,
+        stdout: Buffer.concat(stdout),
+        stderr: Buffer.concat(stderr).toString('utf8'),
+      },
     );
   });
 }

@@ -11,6 +11,14 @@ export interface Finding {
   readonly cure: string;
 }
 
+export function blocks(text: string, cure: string): Finding {
+  return { severity: 'blocks', text, cure };
+}
+
+export function warns(text: string, cure: string): Finding {
+  return { severity: 'warns', text, cure };
+}
+
 /** What holds mail, and what else must come along. */
 export interface Contents {
   /** Trees that hold mailboxes. */
@@ -36,7 +44,14 @@ export interface MailContext {
 }
 
 /** The stages that a mail system has a part in. */
-export type MailStage = 'prepare' | 'freeze' | 'queue' | 'activate' | 'forward' | 'drain' | 'finish';
+export type MailStage =
+  | 'prepare'
+  | 'freeze'
+  | 'queue'
+  | 'activate'
+  | 'forward'
+  | 'drain'
+  | 'finish';
 
 export interface QueueStatus {
   /** Messages in the queue of the host, any destination. */
@@ -49,6 +64,11 @@ export interface QueueStatus {
 export interface MailSystem {
   readonly name: string;
   readonly freezeModes: readonly FreezeMode[];
+  /**
+   * What can't be moved at all, or moved to, by name. Asked first; where there is any, nothing else
+   * is looked at, so it must not rely on tools that such a host may lack.
+   */
+  refusals(context: MailContext): Promise<readonly Finding[]>;
   /** Everything that can be wrong before anything is touched. `fresh`: no stage has run yet. */
   checks(context: MailContext, fresh: boolean): Promise<readonly Finding[]>;
   contents(context: MailContext): Promise<Contents>;

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
@@ -14,40 +13,52 @@ while read -r fd file; do
   esac
 done`;
 
-/** Names, sizes, and change times of a whole tree: any write, rename or unlink shows in it. */
-const look = String.raw`
-out=$(mktemp /run/mail-cutover.XXXXXX)
-trap 'rm -f -- "$out"' EXIT
-if [ -e "$1" ]; then LC_ALL=C find "$1" -printf '%i %s %C@ %P\0' > "$out"; fi
-LC_ALL=C sort -z -o "$out" "$out"
-sha256sum < "$out"`;
+/**
+ * Looks at a tree, runs the search for writers, looks again, and prints the paths that changed in
+ * between, each after a NUL. Any write shows in a file's size or change time, any rename or unlink
+ * in the directory's modification time (not its change time: overlayfs sets that when a directory
+ * is read and it drops a mark of its own).
+ */
+const twoLooks = String.raw`
+umask 077
+out=$(mktemp -d /run/mail-cutover.XXXXXX)
+trap 'rm -rf -- "$out"' EXIT
+look() {
+  if [ -e "$1" ]; then LC_ALL=C find "$1" -type d -printf '%i %m %u %T@ %P\0' -o -printf '%i %s %u %C@ %P\0' > "$2"; else : > "$2"; fi
+  LC_ALL=C sort -z -o "$2" "$2"
+}
+look "$1" "$out/first"
+( ${openForWriting}
+) > "$out/writers"
+look "$1" "$out/second"
+cat "$out/writers"
+printf '\0'
+LC_ALL=C comm -z -3 "$out/first" "$out/second"`;
 
 /**
  * Proves that a frozen store stands still: nobody has a file of it open for writing, and a second
  * look, after that check, sees what the first saw. Returns a line of evidence.
  */
 export async function proveStill(host: MailHost, stores: readonly string[]): Promise<string> {
-  const digest = createHash('sha256');
   for (const store of stores) {
-    const first = await lookAt(host, store);
-    const writers = await host.read(
-      script(openForWriting, [store], { purpose: `look for writers in ${store}` }),
+    const result = await host.read(
+      script(twoLooks, [store], { timeout: 3600, purpose: `look whether ${store} stands still` }),
     );
-    const open = writers.stdout.toString('utf8').trim();
-    if (open !== '')
+    const [writers = '', ...changed] = result.stdout.toString('utf8').split('\0');
+    if (writers !== '')
       throw new UserError(
-        `${host.label}: still open for writing in ${store}: ${open.split('\n').slice(0, 3).join('; ')}. Stop that program, then run freeze again`,
+        `${host.label}: still open for writing in ${store}: ${writers.trim().split('\n').slice(0, 3).join('; ')}. Stop that program, then run freeze again`,
       );
-    if ((await lookAt(host, store)) !== first)
+    const paths = new Set(changed.map((entry) => printable(entry.split(' ').slice(4).join(' '))));
+    paths.delete('');
+    if (paths.size > 0)
       throw new UserError(
-        `${host.label}: ${store} changed after every known writer was closed. Find the program (cron job, fetchmail, webmail?), stop it, then run freeze again`,
+        `${host.label}: ${store} changed after every known writer was closed: ${[...paths].slice(0, 3).join(', ')}. Find the program (cron job, fetchmail, webmail?), stop it, then run freeze again`,
       );
-    digest.update(`${store}\0${first}\0`);
   }
-  return `${stores.length} trees stand still, ${digest.digest('hex').slice(0, 16)}`;
+  return `${stores.length} trees stand still, nobody has a file open for writing`;
 }
 
-async function lookAt(host: MailHost, store: string): Promise<string> {
-  const result = await host.read(script(look, [store], { timeout: 3600, purpose: `look at ${store}` }));
-  return result.stdout.toString('utf8').trim();
+function printable(path: string): string {
+  return path.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?');
 }

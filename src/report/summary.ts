@@ -52,7 +52,14 @@ function steps(all: readonly StepReport[]): string {
 /** Text of hosts and files is no markup: nothing of it may make a link, a tag or a new cell. */
 export function escape(text: string): string {
   return text
-    .replace(/[\r\n]+/g, ' ')
-    .replace(/[\\`*_{}[\]<>#|~!]/g, (character) => `&#${character.charCodeAt(0)};`)
-    .replace(/@/g, '&#64;');
+    .replace(/\s+/g, ' ')
+    .trim()
+    // Control characters, and those that turn the direction of writing.
+    .replace(/[\p{Cc}\p{Cf}]/gu, '\ufffd')
+    // Markup; what starts a list; and what GFM would make a link of, brackets or not.
+    .replace(/[&\\`*_{}[\]<>#|~!@]|^[-+=]|(?<=^\d+)[.)]|:(?=\/\/)|(?<=www)\./gi, entity);
+}
+
+function entity(character: string): string {
+  return `&#${character.charCodeAt(0)};`;
 }

@@ -1,7 +1,7 @@
 import type { RRset } from '../dns/provider.ts';
 import type { Finding } from '../mail-systems/mail-system.ts';
 import { saved } from './addresses.ts';
-import { commonChecks } from './checks.ts';
+import { commonChecks, sameHost } from './checks.ts';
 import { contents } from './copying.ts';
 import type { StageContext } from './stage.ts';
 
@@ -23,9 +23,20 @@ export async function readPlan(context: StageContext): Promise<Plan> {
   return { stores, carried, fingerprints: { old, new: target }, rrsets: await rrsets(context) };
 }
 
-export async function findings(context: StageContext): Promise<readonly Finding[]> {
+/**
+ * Everything in the way of `action`. Where the hosts are not what they should be at all, only that
+ * is said: every other fault would follow from it.
+ */
+export async function findings(
+  context: StageContext,
+  action: 'plan' | 'prepare',
+): Promise<readonly Finding[]> {
   const fresh = context.state.phase === 'untouched';
-  const common = await commonChecks(context);
+  const same = await sameHost(context);
+  if (same.length > 0) return same;
+  const refused = await context.system.refusals(context);
+  if (refused.length > 0) return refused;
+  const common = await commonChecks(context, action);
   const system = await context.system.checks(context, fresh);
   return [...common, ...system];
 }
@@ -37,7 +48,8 @@ async function rrsets(context: StageContext): Promise<Plan['rrsets']> {
       const provider = context.dns[index];
       if (!provider) continue;
       const before =
-        saved(context.entries(), record.name, record.type) ?? (await provider.read(record.name, record.type));
+        saved(context.entries(), record.name, record.type) ??
+        (await provider.read(record.name, record.type));
       all.push({
         before,
         after: { name: record.name, type: record.type, ttl: before.ttl, values: record.values },

@@ -26,7 +26,7 @@ export async function rollback(context: StageContext): Promise<Stage> {
         ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
         : []),
       always('undo-new', 'Take back what was changed on NEW', async () => {
-        for (const group of ['probe', 'door', 'fence']) {
+        for (const group of ['probe', 'door', 'configuration', 'accounts', 'fence']) {
           await target.edit('undo', [group], { purpose: `undo ${group}` });
         }
         await target.edit('remove', ['fenced']);

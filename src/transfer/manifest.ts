@@ -1,6 +1,7 @@
 import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import { printable } from '../hosts/printable.ts';
 
 /** How much of the contents is compared, beside names, sizes, owners, modes, mtimes, links and UID lists. */
 export type Depth = 'names' | 'sample' | 'full';
@@ -17,6 +18,7 @@ export interface Manifest {
 
 /**
  * No pipeline in it: each part writes a file, so that a failure in any of them ends the script.
+ * -H: a tree that is a link to a folder is what lies there, as it is for rsync.
  * `$1` tree, `$2` depth, `$3` what to put out: `digest`, `list`.
  */
 const manifestScript = String.raw`
@@ -25,19 +27,19 @@ out=$(mktemp -d /run/mail-cutover.XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf -- "$out"' EXIT
 if [ ! -e "$1" ] && [ ! -L "$1" ]; then printf 'missing\0' > "$out/list"
 else
-  LC_ALL=C find "$1" \
+  LC_ALL=C find -H "$1" \
     \( -type d -printf 'd %m %u:%g %T@ %P\0' \) -o \
-    \( -type l -printf 'l %u:%g %l %P\0' \) -o \
+    \( -type l -printf 'l %u:%g %P//%l\0' \) -o \
     \( -type f -printf 'f %m %u:%g %s %n %T@ %P\0' \) -o -printf 'o %y %m %u:%g %P\0' > "$out/names"
   case $2 in
-    full) find "$1" -type f -print0 > "$out/files" ;;
+    full) find -H "$1" -type f -print0 > "$out/files" ;;
     sample)
-      find "$1" -type f -print0 > "$out/all"
+      find -H "$1" -type f -print0 > "$out/all"
       LC_ALL=C sort -z -o "$out/all" "$out/all"
       count=$(tr -cd '\0' < "$out/all" | wc -c)
       awk -v RS='\0' -v ORS='\0' -v step=$((count / 200 + 1)) 'NR % step == 1 || step == 1' "$out/all" > "$out/files"
-      find "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
-    *) find "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
+      find -H "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
+    *) find -H "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
   esac
   LC_ALL=C sort -z -u -o "$out/files" "$out/files"
   : > "$out/sums"
@@ -79,8 +81,12 @@ export async function differences(
   const onSource = new Set(there);
   const onTarget = new Set(here);
   return [
-    ...there.filter((entry) => !onTarget.has(entry)).map((entry) => `only on the source: ${printable(entry)}`),
-    ...here.filter((entry) => !onSource.has(entry)).map((entry) => `only on the target: ${printable(entry)}`),
+    ...there
+      .filter((entry) => !onTarget.has(entry))
+      .map((entry) => `only on the source: ${shown(entry)}`),
+    ...here
+      .filter((entry) => !onSource.has(entry))
+      .map((entry) => `only on the target: ${shown(entry)}`),
   ];
 }
 
@@ -93,7 +99,10 @@ export async function demandEqual(
 ): Promise<readonly Manifest[]> {
   const equal: Manifest[] = [];
   for (const path of paths) {
-    const [there, here] = await Promise.all([manifest(source, path, depth), manifest(target, path, depth)]);
+    const [there, here] = await Promise.all([
+      manifest(source, path, depth),
+      manifest(target, path, depth),
+    ]);
     if (there.digest !== here.digest) {
       const found = await differences(source, target, path, depth);
       throw new UserError(
@@ -105,9 +114,6 @@ export async function demandEqual(
   return equal;
 }
 
-/** Bytes of a path as text that a log can show. */
-function printable(entry: string): string {
-  return Buffer.from(entry, 'latin1')
-    .toString('utf8')
-    .replace(/[^\x20-\x7e\u00a0-\uffff]/g, (character) => `\\x${character.charCodeAt(0).toString(16)}`);
+function shown(entry: string): string {
+  return printable(Buffer.from(entry, 'latin1'));
 }

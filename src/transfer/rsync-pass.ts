@@ -16,6 +16,10 @@ export interface PassOptions {
   readonly items: readonly Item[];
   /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
   readonly live: boolean;
+  /** Folder on the target under which the items are put, instead of where they are on the source. */
+  readonly into?: string;
+  /** Patterns of rsync(1) for what is left out. */
+  readonly exclude?: readonly string[];
   readonly log: (line: string) => void;
 }
 
@@ -41,7 +45,8 @@ export async function classify(source: Host, paths: readonly string[]): Promise<
 export async function rsyncPass(options: PassOptions): Promise<void> {
   const { source, target } = options;
   const present = options.items.filter((item) => item.kind !== 'missing');
-  const directories = [...new Set(present.map(directoryOf))];
+  const place = (item: Item) => `${options.into ?? ''}${directoryOf(item)}`;
+  const directories = [...new Set(present.map(place))];
   await target.change(
     script('for path; do mkdir -p -- "$path"; done', directories, { purpose: 'make the folders' }),
   );
@@ -49,7 +54,7 @@ export async function rsyncPass(options: PassOptions): Promise<void> {
   try {
     for (const item of present) {
       await source.change(
-        command(rsyncWords(item, key.remoteShell, `${key.destination}::${key.module(directoryOf(item))}/`), {
+        command(rsyncWords(item, options.exclude ?? [], key.remoteShell, `${key.destination}::${key.module(place(item))}/`), {
           allow: options.live ? [0, vanished] : [0],
           timeout: 6 * 3600,
           purpose: `copy ${item.path}`,
@@ -69,8 +74,14 @@ function directoryOf(item: Item): string {
   return item.kind === 'directory' ? item.path : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
 }
 
-function rsyncWords(item: Item, remoteShell: string, destination: string): readonly string[] {
+function rsyncWords(
+  item: Item,
+  exclude: readonly string[],
+  remoteShell: string,
+  destination: string,
+): readonly string[] {
   const common = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e', remoteShell];
+  common.push(...exclude.map((pattern) => `--exclude=${pattern}`));
   return item.kind === 'directory'
     ? [...common, '--delete', '--', `${item.path}/`, destination]
     : [...common, '--', item.path, destination];

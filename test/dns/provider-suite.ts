@@ -27,7 +27,11 @@ export function providerSuite(label: string, kind: ServerKind): void {
 
   function at(
     server: { address: string; port: number },
-    over: { zone?: string; credential?: string | undefined } = {},
+    over: {
+      zone?: string;
+      credential?: string | undefined;
+      records?: ZoneConfig['records'];
+    } = {},
   ): DnsProvider {
     const zone: ZoneConfig = {
       zone: over.zone ?? zones.open,
@@ -35,7 +39,7 @@ export function providerSuite(label: string, kind: ServerKind): void {
       server: server.address,
       port: server.port,
       ttl: 300,
-      records: [],
+      records: over.records ?? [],
     };
     // The names of the zone lead to the loopback; nothing is looked up elsewhere.
     const network = { addresses: async () => [], nameServerPort: site.primary.port };
@@ -373,6 +377,44 @@ export function providerSuite(label: string, kind: ServerKind): void {
       };
       expect(await refusalOf(at(proxy).change(change()))).toMatch(/does not answer|no reply/);
     }, 30_000);
+  });
+
+  describe(`${label}: verifyAccess`, () => {
+    const mail = (zone: string): ZoneConfig['records'] => [
+      { name: `mail.${zone}`, type: 'A', values: ['10.77.0.12'] },
+      { name: `mail.${zone}`, type: 'AAAA', values: [] },
+      { name: `none.${zone}`, type: 'A', values: ['10.77.0.12'] },
+    ];
+    const access = (over: { zone?: string; credential?: string | undefined } = {}) =>
+      at(site.primary, { ...over, records: mail(over.zone ?? zones.open) }).verifyAccess?.() ??
+      Promise.reject(new Error('there is no verifyAccess'));
+
+    it('passes with the right key and changes nothing, not even the serial', async () => {
+      const names = [`mail.${zones.open}`, `none.${zones.open}`];
+      const look = () =>
+        Promise.all([
+          serial(),
+          ...names.flatMap((name) => ['A', 'AAAA'].map((type) => provider.read(name, type))),
+        ]);
+      const was = await look();
+      await access();
+      expect(await look()).toEqual(was);
+    });
+
+    it('refuses a wrong secret, an unknown key, another algorithm, no key', async () => {
+      const wrong = access({ credential: `${key.name}:${wrongSecret}` });
+      expect(await refusalOf(wrong)).toContain('(BADSIG)');
+      const stranger = access({ credential: `stranger:${key.secret}` });
+      expect(await refusalOf(stranger)).toContain('does not know TSIG key stranger');
+      const other = access({ credential: `hmac-sha512:${key.name}:${key.secret}` });
+      expect(await refusalOf(other)).toContain('(BADKEY)');
+      expect(await refusalOf(access({ credential: undefined }))).toContain('dns-credentials');
+    });
+
+    it('refuses a zone that this key may not change', async () => {
+      const refused = access({ zone: zones.closed });
+      expect(await refusalOf(refused)).toMatch(/REFUSED|not for this zone/);
+    });
   });
 
   describe(`${label}: the update on its way`, () => {

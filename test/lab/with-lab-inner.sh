@@ -19,7 +19,7 @@ case $resolv in
 esac
 
 # Hosts need cgroup v2, also where the machine has v1 or both.
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 drop_cgroups() { find "$1" -depth -type d -exec rmdir {} + 2>/dev/null; }
 for old in /sys/fs/cgroup/mail-cutover-lab-*; do
   [ ! -d "$old" ] || [ -d "$runs/${old##*-lab-}" ] || drop_cgroups "$old" || true

@@ -11,8 +11,9 @@ function start(...command: string[]): ChildProcess {
 }
 
 async function firstLine(child: ChildProcess): Promise<string> {
-  const [piece] = await once(child.stdout as NodeJS.EventEmitter, 'data');
-  return String(piece).trim();
+  const ended = once(child, 'exit').then(([code]) => `ended with exit code ${code}`);
+  const spoken = once(child.stdout as NodeJS.EventEmitter, 'data').then(String);
+  return (await Promise.race([spoken, ended])).trim();
 }
 
 async function isRunning(mark: string): Promise<boolean> {

@@ -17,6 +17,8 @@ export interface AccountOptions {
   readonly ownerAddress: string;
   /** Mailboxes to look at over IMAP. Default: 20 over the whole range. */
   readonly sample?: readonly string[];
+  /** Called between looks; may flush the owner's queue, where a deferred message waits for minutes. */
+  readonly nudge?: () => Promise<unknown>;
 }
 
 /** What the mailboxes hold now. Take it before the traffic, and again in the freeze. */
@@ -43,6 +45,7 @@ export async function settledAccount(options: AccountOptions, seconds: number): 
   while (Date.now() < deadline) {
     const now = weigh(options, await readStore(options.owner, cache), []);
     if (now.lost.length === 0) break;
+    await options.nudge?.();
     await sleep(1000);
   }
   return account(options);

@@ -6,7 +6,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import type { MailContext } from '../mail-system.ts';
 import { readDovecot } from './dovecot.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { demandPostfix, loaded, reloadPostfix, route, routesTo } from './freeze.ts';
+import { demandPostfix, loaded, redirected, reloadPostfix, route, routesTo, untilLoaded } from './freeze.ts';
 import { names } from './names.ts';
 import { releaseQueue } from './queue.ts';
 
@@ -59,8 +59,13 @@ export function forwardSteps(context: MailContext): readonly Step[] {
       do: async () => {
         const entry = transportEntry(context, await fingerprint(target, context));
         await old.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
-        await route(context, await demandPostfix(old), destination);
+        const held = await old.read(
+          command(['cat', '--', names(migration).routes], { purpose: 'read the routes' }),
+        );
+        const table = redirected(held.stdout.toString('utf8'), destination);
+        await route(context, await demandPostfix(old), table, destination);
         await reloadPostfix(old);
+        await untilLoaded(context);
         await old.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
         return undefined;
       },
@@ -79,7 +84,6 @@ async function startClosed(context: MailContext): Promise<string> {
   });
   await target.edit('postconf', [
     group,
-    'master_service_disable',
     'master_service_disable',
     `!${migration['late-mail'].port}.inet inet`,
   ]);

@@ -1,22 +1,20 @@
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { Finding, MailContext } from '../mail-system.ts';
+import { printable } from '../../hosts/printable.ts';
+import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { copyChecks } from './copy-checks.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
-import { type Postfix, readPostfix } from './postfix.ts';
-import { queueStatus } from './queue.ts';
-
-const blocks = (text: string, cure: string): Finding => ({ severity: 'blocks', text, cure });
-const warns = (text: string, cure: string): Finding => ({ severity: 'warns', text, cure });
-
-/** TCP ports of mail, and who may be found listening there before the move. */
-const mailPorts = [25, 110, 143, 465, 587, 993, 995, 4190];
-const ourListeners = ['master', 'dovecot', 'smtpd', 'systemd'];
+import { emptiness } from './emptiness.ts';
+import { localDomains, type Postfix, readPostfix } from './postfix.ts';
+import { room } from './room.ts';
 
 /** Everything about two Postfix and Dovecot hosts that can be wrong before anything is touched. */
-export async function checks(context: MailContext, fresh: boolean, stores: readonly string[]): Promise<readonly Finding[]> {
+export async function checks(
+  context: MailContext,
+  fresh: boolean,
+  { stores, carried }: Contents,
+): Promise<readonly Finding[]> {
   const { old, new: target } = context;
-  const [oldRefused, newRefused] = await Promise.all([refusals(old, stores), refusals(target, [])]);
-  if (oldRefused.length + newRefused.length > 0) return [...oldRefused, ...newRefused];
   const [oldPostfix, newPostfix, oldDovecot, newDovecot] = await Promise.all([
     readPostfix(old),
     readPostfix(target),
@@ -29,129 +27,158 @@ export async function checks(context: MailContext, fresh: boolean, stores: reado
   ];
   if (!oldPostfix || !newPostfix || !oldDovecot || !newDovecot) return missing;
   return [
-    ...missing,
-    ...(await missingStores(old, stores)),
-    ...(await otherDomains(context, oldPostfix)),
-    ...configuration(context, oldPostfix, newPostfix),
+    ...(await missingPaths(old, stores, 'the store', 'stores')),
+    ...(await missingPaths(old, carried, 'the path', 'carry')),
+    ...(await remoteStores(old, stores)),
+    ...(await remoteStores(target, stores)),
+    ...(await otherDomains(context, old, oldPostfix)),
+    ...(await unknownDomains(context, oldPostfix)),
+    ...(fresh ? await otherDomains(context, target, newPostfix) : []),
+    ...(await configuration(context, oldPostfix, newPostfix)),
     ...dovecotChecks(context, oldDovecot, newDovecot),
-    ...(await space(context, stores)),
-    ...(fresh ? await emptiness(target, stores) : []),
+    ...(await copyChecks(
+      context,
+      { stores, carried },
+      { old: oldPostfix, new: newPostfix },
+      { old: oldDovecot, new: newDovecot },
+    )),
+    ...(await room(old, target, stores)),
+    ...(fresh
+      ? await emptiness(target, {
+          stores: [...new Set([...stores, ...newDovecot.paths])],
+          queueDirectory: newPostfix.parameters.get('queue_directory') ?? '/var/spool/postfix',
+          doorPort: context.migration['late-mail'].port,
+        })
+      : []),
   ];
 }
 
-function installed(host: MailHost, postfix: Postfix | undefined, dovecot: Dovecot | undefined): Finding[] {
+function installed(
+  host: MailHost,
+  postfix: Postfix | undefined,
+  dovecot: Dovecot | undefined,
+): Finding[] {
   return [
-    ...(postfix ? [] : [blocks(`${host.label}: Postfix is not installed`, 'install it, or check the address')]),
-    ...(dovecot ? [] : [blocks(`${host.label}: Dovecot is not installed`, 'install it, or check the address')]),
+    ...(postfix
+      ? []
+      : [blocks(`${host.label}: Postfix is not installed`, 'install it, or check the address')]),
+    ...(dovecot
+      ? []
+      : [blocks(`${host.label}: Dovecot is not installed`, 'install it, or check the address')]),
   ];
 }
 
-/** Systems that this suite can't move, each by name. `NAME<TAB>WHAT` a line. */
-const refusalScript = String.raw`
-say() { printf '%s\t%s\n' "$1" "$2"; }
-if [ "$(uname -s)" != Linux ] || ! find --version 2>/dev/null | grep -q GNU; then
-  say 'a system without GNU tools' "$(uname -s)"; exit 0
-fi
-for tool in rsync perl flock openssl; do
-  command -v "$tool" >/dev/null || say "no $tool" "missing tool"
-done
-if command -v docker >/dev/null 2>&1; then
-  containers=$(docker ps --format '{{.Image}} {{.Names}}' 2>/dev/null || :)
-  case $containers in
-    *mailcow*) say mailcow "$containers" ;;
-    *docker-mailserver*|*mailserver/*) say docker-mailserver "$containers" ;;
-    *mailu*) say Mailu "$containers" ;;
-    *postfix*|*dovecot*|*mail*) say 'mail in containers' "$containers" ;;
-  esac
-fi
-if [ -d /opt/mailcow-dockerized ]; then say mailcow /opt/mailcow-dockerized; fi
-if command -v exim4 >/dev/null || command -v exim >/dev/null; then say Exim "$(command -v exim4 || command -v exim)"; fi
-case $(readlink -f "$(command -v sendmail || echo /none)") in *sendmail.sendmail|*/lib/sm.bin/*|*/lib/sendmail-bin/*) say Sendmail "$(command -v sendmail)" ;; esac
-if [ -d /usr/lib/cyrus ] || command -v cyradm >/dev/null || [ -e /etc/imapd.conf ]; then say 'Cyrus IMAP' "$(ls -d /usr/lib/cyrus /etc/imapd.conf 2>/dev/null | head -n 1)"; fi
-if [ -d /etc/courier ] || command -v courierd >/dev/null || command -v imapd >/dev/null; then say Courier /etc/courier; fi
-if command -v doveconf >/dev/null; then
-  settings=$(doveconf -n 2>/dev/null || :)
-  case $settings in *mail_replica*|*replication*) say 'dsync replication' 'doveconf: replication' ;; esac
-  case $settings in *mail_crypt*) say mail_crypt 'doveconf: mail_crypt' ;; esac
-fi
-for store; do
-  if [ -e "$store" ]; then
-    case $(stat -f -c %T -- "$store") in nfs*|ceph|glusterfs|smb*|cifs) say "a store on $(stat -f -c %T -- "$store")" "$store" ;; esac
-  fi
-done`;
-
-async function refusals(host: MailHost, stores: readonly string[]): Promise<readonly Finding[]> {
-  const result = await host.read(
-    script(refusalScript, stores, { purpose: 'find out what kind of server this is' }),
-  );
-  return result.stdout
-    .toString('utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const [name = '', what = ''] = line.split('\t');
-      return what === 'missing tool'
-        ? blocks(`${host.label}: ${name}`, `install ${name.replace(/^no /, '')} there`)
-        : blocks(
-            `${host.label}: ${name} (${what}) can't be moved by this suite`,
-            'see "What is not supported" in the README',
-          );
-    });
-}
-
-async function missingStores(old: MailHost, stores: readonly string[]): Promise<Finding[]> {
+async function missingPaths(
+  old: MailHost,
+  paths: readonly string[],
+  what: string,
+  key: string,
+): Promise<Finding[]> {
   const result = await old.read(
-    script('for store; do [ -e "$store" ] || printf "%s\\0" "$store"; done', stores, {
-      purpose: 'look for the stores',
+    script('for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done', paths, {
+      purpose: `look for what ${key} names`,
     }),
   );
   return result.stdout
     .toString('utf8')
     .split('\0')
     .filter((path) => path !== '')
-    .map((path) => blocks(`${old.label}: the store ${path} does not exist`, 'correct stores in the migration file'));
+    .map((path) =>
+      blocks(
+        `${old.label}: ${what} ${printable(path)} does not exist`,
+        `correct ${key} in the migration file`,
+      ),
+    );
 }
 
-/** A migration of only some of OLD's domains would leave the rest without a server. */
-async function otherDomains(context: MailContext, postfix: Postfix): Promise<Finding[]> {
-  const hostname = (
-    await context.old.read(script('hostname -f 2>/dev/null || hostname; hostname', [], { purpose: 'read its name' }))
-  ).stdout
-    .toString('utf8')
-    .toLowerCase()
-    .trim()
-    .split('\n');
-  const own = new Set([
-    ...hostname,
-    ...hostname.map((name) => name.split('.')[0] ?? ''),
+/** A store on a network file system: others may write there, and a freeze of OLD would not stop them. */
+async function remoteStores(host: MailHost, stores: readonly string[]): Promise<Finding[]> {
+  const result = await host.read(
+    script(
+      `for store; do
+         path=$store
+         while [ ! -e "$path" ]; do path=$(dirname -- "$path"); done
+         kind=$(stat -f -c %T -- "$path")
+         case $kind in
+           nfs*|ceph*|gluster*|smb*|cifs|afs|lustre|gpfs|ocfs2|9p|v9fs) printf '%s\\0%s\\0' "$kind" "$store" ;;
+         esac
+       done`,
+      stores,
+      { purpose: 'look at the file systems of the stores' },
+    ),
+  );
+  const words = result.stdout.toString('utf8').split('\0').slice(0, -1);
+  return words.flatMap((store, index) =>
+    index % 2 === 0
+      ? []
+      : [
+          blocks(
+            `${host.label}: the store ${printable(store)} lies on ${words[index - 1]}, where this suite can't tell who else writes`,
+            'bring it to a local disk first',
+          ),
+        ],
+  );
+}
+
+/** Names by which a Postfix takes mail for the host itself, as Debian and others set them up. */
+async function ownNames(host: MailHost, postfix: Postfix): Promise<ReadonlySet<string>> {
+  const said = await host.read(
+    script('hostname -f 2>/dev/null || hostname; hostname', [], { purpose: 'read its name' }),
+  );
+  const names = said.stdout.toString('utf8').toLowerCase().trim().split('\n');
+  return new Set([
+    ...names,
+    ...names.map((name) => name.split('.')[0] ?? ''),
     postfix.parameters.get('myhostname') ?? '',
     postfix.parameters.get('myorigin') ?? '',
     `localhost.${postfix.parameters.get('mydomain') ?? ''}`,
     'localhost',
     'localhost.localdomain',
   ]);
-  const others = postfix.domains.filter(
-    (domain) => !own.has(domain) && !context.migration.domains.includes(domain),
-  );
-  const unknown = context.migration.domains.filter(
-    (domain) => !postfix.domains.includes(domain) && ![...postfix.parameters.values()].some((value) => value.includes(domain)),
-  );
+}
+
+/**
+ * A migration of only some of OLD's domains would leave the rest without a server; a NEW with domains
+ * of its own would be closed to them by the fence.
+ */
+async function otherDomains(
+  context: MailContext,
+  host: MailHost,
+  postfix: Postfix,
+): Promise<Finding[]> {
+  const own = await ownNames(host, postfix);
+  const others = (await localDomains(host, postfix))
+    .filter((domain) => !own.has(domain) && !context.migration.domains.includes(domain))
+    .map(printable);
+  if (others.length === 0) return [];
+  const text = `${host.label}: it also serves ${others.join(', ')}`;
   return [
-    ...(others.length === 0
-      ? []
-      : [
-          blocks(
-            `${context.old.label}: it also serves ${others.join(', ')}, and a part of a server can't be moved`,
-            'name every domain in domains, or take the others off OLD first',
-          ),
-        ]),
-    ...unknown.map((domain) =>
+    host.role === 'old'
+      ? blocks(
+          `${text}, and a part of a server can't be moved`,
+          'name every domain in domains, or take the others off OLD first',
+        )
+      : blocks(
+          `${text}, and two servers can't be merged`,
+          'take them off NEW, or name them in domains if OLD serves them too',
+        ),
+  ];
+}
+
+async function unknownDomains(context: MailContext, postfix: Postfix): Promise<Finding[]> {
+  const domains = await localDomains(context.old, postfix);
+  return context.migration.domains
+    .filter(
+      (domain) =>
+        !domains.includes(domain) &&
+        ![...postfix.parameters.values()].some((value) => value.includes(domain)),
+    )
+    .map((domain) =>
       warns(
         `${context.old.label}: ${domain} was not found in mydestination, virtual_mailbox_domains or transport_maps`,
         'if a database names it, all is well; else correct domains',
       ),
-    ),
-  ];
+    );
 }
 
 /** Parameters that make NEW refuse or do what OLD does not. */
@@ -173,9 +200,19 @@ const compared = [
   'smtpd_sasl_path',
 ] as const;
 
-function configuration(context: MailContext, there: Postfix, here: Postfix): Finding[] {
-  const lacking = there.domains.filter(
-    (domain) => context.migration.domains.includes(domain) && !here.domains.includes(domain),
+async function configuration(
+  context: MailContext,
+  there: Postfix,
+  here: Postfix,
+): Promise<Finding[]> {
+  // prepare brings OLD's.
+  if (context.migration.provision === 'copy') return [];
+  const [thereDomains, hereDomains] = await Promise.all([
+    localDomains(context.old, there),
+    localDomains(context.new, here),
+  ]);
+  const lacking = thereDomains.filter(
+    (domain) => context.migration.domains.includes(domain) && !hereDomains.includes(domain),
   );
   const ownTransports = new Set(['virtual_transport', 'local_transport']);
   const oldHeld = (there.parameters.get('transport_maps') ?? '').includes('mail-cutover-');
@@ -185,7 +222,7 @@ function configuration(context: MailContext, there: Postfix, here: Postfix): Fin
       there.parameters.get(parameter) !== here.parameters.get(parameter),
   );
   return [
-    ...(lacking.length === 0 || context.migration.provision === 'copy'
+    ...(lacking.length === 0
       ? []
       : [
           blocks(
@@ -205,6 +242,7 @@ function configuration(context: MailContext, there: Postfix, here: Postfix): Fin
 function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Finding[] {
   const series = (version: string) => version.split('.').slice(0, 2).join('.');
   const upgraded = series(there.version) !== series(here.version);
+  // 2.4 says the same in other words (mail_driver, mail_path): there is nothing to compare.
   const location = (dovecot: Dovecot) => dovecot.settings.get('mail_location') ?? '';
   return [
     ...(upgraded && context.migration.provision === 'copy'
@@ -215,7 +253,9 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
           ),
         ]
       : []),
-    ...(context.migration.provision === 'prepared' && location(there) !== location(here)
+    ...(context.migration.provision === 'prepared' &&
+    !upgraded &&
+    location(there) !== location(here)
       ? [
           blocks(
             `mail_location differs: OLD has "${location(there)}", NEW has "${location(here)}"`,
@@ -224,86 +264,4 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
         ]
       : []),
   ];
-}
-
-async function space(context: MailContext, stores: readonly string[]): Promise<Finding[]> {
-  const used = await context.old.read(
-    script('for store; do if [ -e "$store" ]; then du -sk -- "$store"; fi; done', stores, {
-      timeout: 3600,
-      purpose: 'measure the stores',
-    }),
-  );
-  const needed = used.stdout
-    .toString('utf8')
-    .split('\n')
-    .reduce((sum, line) => sum + Number(line.split('\t')[0] || 0), 0);
-  const present = await context.new.read(
-    script('for store; do if [ -e "$store" ]; then du -sk -- "$store"; fi; done', stores, {
-      timeout: 3600,
-      purpose: 'measure the stores',
-    }),
-  );
-  const already = present.stdout
-    .toString('utf8')
-    .split('\n')
-    .reduce((sum, line) => sum + Number(line.split('\t')[0] || 0), 0);
-  const free = await context.new.read(
-    script(
-      'path=$1; while [ ! -e "$path" ]; do path=$(dirname -- "$path"); done; df -Pk -- "$path" | awk \'NR == 2 { print $4 }\'',
-      [stores[0] ?? '/var'],
-      { purpose: 'look for free space' },
-    ),
-  );
-  const available = Number(free.stdout.toString('utf8').trim());
-  // A tenth more, because mail keeps coming.
-  return available + already >= needed * 1.1
-    ? []
-    : [
-        blocks(
-          `${context.new.label}: ${Math.floor(available / 1024)} MiB are free, but OLD's mail takes ${Math.ceil((needed * 1.1) / 1024)} MiB`,
-          'make room on NEW',
-        ),
-      ];
-}
-
-/** NEW must have no mail, no queue and no mail service of its own. */
-async function emptiness(target: MailHost, stores: readonly string[]): Promise<Finding[]> {
-  const mail = await target.read(
-    script(
-      'for store; do if [ -d "$store" ]; then find "$store" -type f -path "*/[cn][ue][rw]/*" -print -quit; fi; done',
-      stores,
-      { purpose: 'look for mail on NEW' },
-    ),
-  );
-  const found = mail.stdout.toString('utf8').trim().split('\n')[0] ?? '';
-  const queue = await queueStatus(target);
-  const listeners = await foreignListeners(target);
-  return [
-    ...(found === ''
-      ? []
-      : [blocks(`${target.label}: it holds mail already (${found})`, 'NEW must be empty: two servers are not merged')]),
-    ...(queue.messages === 0
-      ? []
-      : [
-          blocks(
-            `${target.label}: ${queue.messages} messages are in its queue`,
-            'deliver or delete them (`postqueue -p`), then plan again',
-          ),
-        ]),
-    ...listeners.map((listener) =>
-      blocks(`${target.label}: ${listener} is not part of this mail system`, 'stop it, or move it to another port'),
-    ),
-  ];
-}
-
-async function foreignListeners(target: MailHost): Promise<readonly string[]> {
-  const result = await target.read(script('ss -Hltnp', [], { purpose: 'list the listeners' }));
-  const foreign = new Set<string>();
-  for (const line of result.stdout.toString('utf8').split('\n')) {
-    const port = Number(/:(\d+)\s+\S+\s/.exec(line)?.[1]);
-    const program = /users:\(\("([^"]+)"/.exec(line)?.[1];
-    if (mailPorts.includes(port) && program && !ourListeners.includes(program))
-      foreign.add(`port ${port} of ${program}`);
-  }
-  return [...foreign];
 }

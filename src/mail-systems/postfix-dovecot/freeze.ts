@@ -5,7 +5,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import type { MailContext } from '../mail-system.ts';
 import { readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
-import { type Postfix, readPostfix, submissionServices } from './postfix.ts';
+import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
 
 /** Group of undo records on OLD; hostctl's `thaw` takes it back. */
@@ -125,25 +125,30 @@ export async function runningUnits(host: MailHost, units: readonly string[]): Pr
 }
 
 /** The routes table and the class transports: every local recipient goes to `destination`. */
-export async function route(context: MailContext, postfix: Postfix, destination: string): Promise<void> {
+export async function route(
+  context: MailContext,
+  postfix: Postfix,
+  table: string,
+  destination: string,
+  others: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const { old, migration } = context;
-  const table = names(migration).routes;
-  await old.edit('file', [group, 'routes', table, '644', 'root:root'], {
-    stdin: routesTable(postfix.domains, destination),
+  const file = names(migration).routes;
+  await old.edit('file', [group, 'routes', file, '644', 'root:root'], {
+    stdin: table,
     purpose: 'write the routes',
   });
-  const settings: readonly (readonly [string, string])[] = [
-    ['transport_maps', withTable(postfix.parameters.get('transport_maps') ?? '', table)],
-    ['local_transport', destination],
-    ['virtual_transport', destination],
+  const settings: Readonly<Record<string, string>> = {
+    transport_maps: withTable(postfix.parameters.get('transport_maps') ?? '', file),
+    local_transport: destination,
+    virtual_transport: destination,
     // Nothing bounces for its age while it can't be delivered; taken back with the freeze.
-    ['maximal_queue_lifetime', '100d'],
-    ['bounce_queue_lifetime', '100d'],
-    ['delay_warning_time', '0h'],
-  ];
-  for (const [parameter, value] of settings) {
-    await old.edit('postconf', [group, parameter, parameter, value], { purpose: `set ${parameter}` });
-  }
+    maximal_queue_lifetime: '100d',
+    bounce_queue_lifetime: '100d',
+    delay_warning_time: '0h',
+    ...others,
+  };
+  await old.edit('postconf', [group, ...Object.entries(settings).flat()], { purpose: 'set the routes' });
 }
 
 /** regexp_table(5); patterns are matched without regard to case. */
@@ -152,6 +157,11 @@ export function routesTable(domains: readonly string[], destination: string): st
     (domain) => `/@${domain.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')}$/ ${destination}\n`,
   );
   return `# mail-cutover: every address that this host delivered itself.\n${lines.join('')}`;
+}
+
+/** The same table with another destination: the addresses are those of the freeze. */
+export function redirected(table: string, destination: string): string {
+  return table.replace(/^(\/\S+\/) .*$/gm, (_, pattern: string) => `${pattern} ${destination}`);
 }
 
 function withTable(transportMaps: string, table: string): string {
@@ -166,15 +176,15 @@ function withTable(transportMaps: string, table: string): string {
 async function hold(context: MailContext): Promise<string> {
   const { old } = context;
   const postfix = await demandPostfix(old);
-  await route(context, postfix, nowhere);
+  const domains = await localDomains(old, postfix);
   const closed = submissionServices(postfix).map((service) => `${service}.inet`);
-  const before = (postfix.parameters.get('master_service_disable') ?? '').split(/[\s,]+/);
-  const disabled = [...new Set([...before, ...closed])].filter((service) => service !== '').join(' ');
-  await old.edit('postconf', [group, 'master_service_disable', 'master_service_disable', disabled], {
-    purpose: 'close submission',
+  const before = words(postfix.parameters.get('master_service_disable'));
+  await route(context, postfix, routesTable(domains, nowhere), nowhere, {
+    master_service_disable: [...new Set([...before, ...closed])].join(' '),
   });
   await reloadPostfix(old);
-  return `held: ${postfix.domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
+  await untilLoaded(context);
+  return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
 }
 
 export async function reloadPostfix(host: MailHost): Promise<void> {
@@ -192,25 +202,32 @@ export function routesTo(postfix: Postfix, context: MailContext, destination: st
 
 /**
  * Whether the running queue manager is younger than the configuration: it reads that only when it
- * starts, and a reload makes it start again.
+ * starts, and a reload makes it start again. By the change time: we set the other one back.
  */
 export async function loaded(host: MailHost, context: MailContext): Promise<boolean> {
-  const result = await host.read(
-    script(
-      `newest=$(stat -c %.Y /etc/postfix/main.cf /etc/postfix/master.cf "$1" 2>/dev/null | sort -n | tail -n 1)
-       boot=$(sed -n 's/^btime //p' /proc/stat)
-       for p in /proc/[0-9]*; do
-         case $(readlink "$p/exe" 2>/dev/null) in */postfix/sbin/qmgr) ;; *) continue ;; esac
-         awk -v boot="$boot" -v hz="$(getconf CLK_TCK)" -v newest="$newest" \\
-           '{ sub(/^.*\\) /, ""); exit !(boot + 1 + $20 / hz > newest) }' "$p/stat" && exit 0
-       done
-       exit 1`,
-      [names(context.migration).routes],
-      { allow: [0, 1], purpose: 'look at the queue manager' },
-    ),
-  );
-  return result.code === 0;
+  return (await running(host, notLoaded, [names(context.migration).routes])) === '';
 }
+
+/** A reload is only asked for: the old queue manager may go on for a moment. */
+export async function untilLoaded(context: MailContext): Promise<void> {
+  await waitUntilNothing(context.old, notLoaded, {
+    args: [names(context.migration).routes],
+    seconds: 30,
+    what: 'Postfix has loaded the routes',
+    cure: 'Look at the mail log on OLD, then run this stage again',
+  });
+}
+
+/** Prints a line unless a queue manager runs that is younger than the configuration and `$1`. */
+const notLoaded = String.raw`
+newest=$(stat -c %.Z /etc/postfix/main.cf /etc/postfix/master.cf "$1" 2>/dev/null | sort -n | tail -n 1)
+boot=$(sed -n 's/^btime //p' /proc/stat)
+young=
+for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' -printf '%h\n' 2>/dev/null); do
+  if awk -v boot="$boot" -v hz="$(getconf CLK_TCK)" -v newest="$newest" \
+    '{ sub(/^.*\) /, ""); exit !(boot + 1 + $20 / hz > newest) }' "$process/stat"; then young=1; else young=; break; fi
+done
+[ -n "$young" ] || echo 'the old queue manager'`;
 
 async function closeSessions(old: MailHost): Promise<string> {
   const dovecot = await readDovecot(old);
@@ -221,6 +238,13 @@ async function closeSessions(old: MailHost): Promise<string> {
     purpose: 'close the protocols',
   });
   await old.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
+  // The reload is only asked for; sessions ended before it has happened would be opened again.
+  await waitUntilNothing(old, servicesStill, {
+    args: sessionProcesses,
+    seconds: sessionSeconds,
+    what: 'Dovecot has closed its listeners',
+    cure: 'Look at the Dovecot log on OLD, then run freeze again',
+  });
   await old.change(
     script(
       `set -- ${sessionProcesses.map(quote).join(' ')}
@@ -241,6 +265,12 @@ async function closeSessions(old: MailHost): Promise<string> {
   });
   return 'IMAP, POP3, ManageSieve and LMTP closed';
 }
+
+/** Prints those of the arguments that Dovecot's master still has as a service (doveadm-service(1)). */
+const servicesStill = `services=$(doveadm service status)
+for wanted; do
+  if printf '%s\\n' "$services" | grep -qx "name: $wanted"; then printf '%s\\n' "$wanted"; fi
+done`;
 
 function openSessions(old: MailHost): Promise<string> {
   return running(old, dovecotProcesses, sessionProcesses);

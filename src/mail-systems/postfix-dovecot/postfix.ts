@@ -7,8 +7,6 @@ export interface Postfix {
   readonly parameters: ReadonlyMap<string, string>;
   /** `name/type` → the whole entry, as `postconf -M` prints it. */
   readonly services: ReadonlyMap<string, string>;
-  /** Domains that this host delivers itself. */
-  readonly domains: readonly string[];
 }
 
 /** Undefined where Postfix is not installed. */
@@ -34,7 +32,6 @@ export async function readPostfix(host: Host): Promise<Postfix | undefined> {
     version: parameters.get('mail_version') ?? '?',
     parameters,
     services,
-    domains: await localDomains(host, parameters, services),
   };
 }
 
@@ -68,10 +65,9 @@ const listable = /^(?:proxy:)?((?:hash|btree|texthash|lmdb|cdb|dbm|sdbm):.*)$/;
  * Every domain that Postfix hands to a local delivery agent: `mydestination`,
  * `virtual_mailbox_domains`, and keys of `transport_maps` whose transport is not SMTP.
  */
-async function localDomains(
+export async function localDomains(
   host: Host,
-  parameters: ReadonlyMap<string, string>,
-  services: ReadonlyMap<string, string>,
+  { parameters, services }: Postfix,
 ): Promise<readonly string[]> {
   const domains = new Set<string>();
   for (const parameter of ['mydestination', 'virtual_mailbox_domains']) {

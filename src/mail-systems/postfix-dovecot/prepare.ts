@@ -7,7 +7,12 @@ import { fence, fenced, runningUnits } from './freeze.ts';
 import { dovecotUnits, postfixUnits } from './names.ts';
 
 /** NEW is closed before anything is brought to it: nothing delivers, serves, or starts at boot. */
-export function prepareSteps(context: MailContext, owners: () => Promise<readonly string[]>): readonly Step[] {
+export function prepareSteps(
+  context: MailContext,
+  owners: () => Promise<readonly string[]>,
+  /** `provision: copy`: what brings accounts and configuration, for a NEW that is fenced. */
+  copying: readonly Step[] = [],
+): readonly Step[] {
   const { new: target, migration } = context;
   const units = [...dovecotUnits, ...postfixUnits];
   return [
@@ -29,6 +34,7 @@ export function prepareSteps(context: MailContext, owners: () => Promise<readonl
         await target.edit('undo', ['fence']);
       },
     },
+    ...copying,
     {
       id: 'owners',
       title: 'Check that every owner of mail on OLD exists on NEW',

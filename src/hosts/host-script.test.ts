@@ -1,0 +1,663 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { hostScript } from './host-script.ts';
+
+/*
+ * The real program under real shells, in a temporary folder. Three words of it are exchanged, and
+ * nothing else: where it looks for programs (so that stand-ins for systemctl and postconf come
+ * first), where systemd's units lie, and which shell runs it.
+ */
+
+const shells = ['/bin/sh', '/bin/dash', '/bin/bash', '/bin/busybox sh'].filter((shell) =>
+  existsSync(shell.split(' ')[0] ?? ''),
+);
+
+let temporary: string;
+let base: string;
+let children: ChildProcess[];
+
+beforeEach(() => {
+  temporary = realpathSync(mkdtempSync(join(tmpdir(), 'hostctl-')));
+  base = join(temporary, 'example');
+  children = [];
+  for (const folder of ['stand-ins', 'units', 'example/bin', 'etc']) mkdirSync(join(temporary, folder), { recursive: true });
+  standIn('systemctl', systemctl);
+  standIn('postconf', postconf);
+  standIn('postfix', 'exit 1');
+  writeFileSync(join(temporary, 'main.cf'), '');
+  writeFileSync(join(temporary, 'master.cf'), '');
+  install();
+});
+
+afterEach(() => {
+  for (const child of children) {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+  rmSync(temporary, { recursive: true, force: true });
+});
+
+/** Remembers what runs as a file a unit, and every word it was given. */
+const systemctl = String.raw`
+printf '%s\n' "$*" >> "$STATE/systemctl.log"
+case $1 in
+  is-active) [ -e "$STATE/active-$3" ] ;;
+  stop) rm -f "$STATE/active-$2" ;;
+  start) if [ -e "$STATE/fails-$2" ]; then exit 1; fi; : > "$STATE/active-$2" ;;
+esac`;
+
+/** main.cf and master.cf as lines; like the real one it takes no line break in a value. */
+const postconf = String.raw`
+case $2 in *'
+'*) echo 'postconf: fatal: -Me, -Fe, -Pe, -X, or -# accept no multi-line input' >&2; exit 1 ;; esac
+[ -e "$STATE/main.cf" ] || { echo 'postconf: fatal: open main.cf' >&2; exit 1; }
+case $1 in
+  -dh) printf '%s\n' "$STATE" ;;
+  -n) grep "^$2 = " "$STATE/main.cf" || : ;;
+  -h) sed -n "s/^$2 = //p" "$STATE/main.cf" ;;
+  -e) shift; for setting; do name=\${setting%%=*}; { grep -v "^$name = " "$STATE/main.cf" || :; printf '%s = %s\n' "$name" "\${setting#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf"; done ;;
+  -X) { grep -v "^$2 = " "$STATE/main.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf" ;;
+  -M) case $2 in
+      *=*) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; printf '%s\n' "\${2#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
+      # Options stand on lines of their own in what it prints.
+      *) grep "^\${2%%/*} " "$STATE/master.cf" | sed 's/ -o /\n    -o /g' ;;
+    esac ;;
+  -MX) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
+esac`.replaceAll('\\${', '${');
+
+function standIn(name: string, text: string): void {
+  writeFileSync(join(temporary, 'stand-ins', name), `#!/bin/sh\nSTATE=${temporary}\n${text}\n`, { mode: 0o755 });
+}
+
+function exchanged(text: string, from: string, to: string): string {
+  expect(text.split(from).length, `the program says ${from}`).toBeGreaterThan(1);
+  return text.replaceAll(from, to);
+}
+
+function install(shell = '/bin/sh', more: (text: string) => string = (text) => text): void {
+  let text = exchanged(hostScript, 'PATH=/usr/local/sbin:', `PATH=${temporary}/stand-ins:`);
+  text = exchanged(text, '/etc/systemd/system', `${temporary}/units`);
+  text = exchanged(text, '/etc/systemd/*', `${temporary}/units/*`);
+  text = exchanged(text, '#!/bin/sh\n', `#!${shell}\n`);
+  writeFileSync(hostctlPath(), more(text), { mode: 0o700 });
+}
+
+function hostctlPath(): string {
+  return join(base, 'bin/hostctl');
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function hostctl(words: readonly string[], input = ''): Ended {
+  const { status, stdout, stderr } = spawnSync(hostctlPath(), words, { input, encoding: 'utf8' });
+  return { code: status, stdout, stderr };
+}
+
+/** Runs it and demands that it goes well. */
+function well(words: readonly string[], input = ''): string {
+  const ended = hostctl(words, input);
+  expect(ended, words.join(' ')).toMatchObject({ code: 0 });
+  return ended.stdout.trim();
+}
+
+interface Background {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+}
+
+/** In a process group of its own, so that all of it can be killed at once. */
+function background(words: readonly string[]): Background {
+  const child = spawn(hostctlPath(), words, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  children.push(child);
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr?.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  return {
+    child,
+    ended: new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr }))),
+  };
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let left = 1000; !condition(); left -= 1) {
+    if (left === 0) throw new Error(`never so: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Everything below a folder: kind, mode, owner, contents. */
+function tree(folder: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'latin1' }).sort()) {
+    const path = join(folder, name);
+    const { mode, uid, gid } = lstatSync(path);
+    const stat = lstatSync(path);
+    const what = stat.isSymbolicLink()
+      ? `-> ${readlinkSync(path)}`
+      : stat.isDirectory()
+        ? '/'
+        : readFileSync(path, 'latin1');
+    found[name] = `${mode.toString(8)} ${uid}:${gid} ${what}`;
+  }
+  return found;
+}
+
+const me = execFileSync('sh', ['-c', 'printf %s "$(id -u):$(id -g)"'], { encoding: 'utf8' });
+const isRoot = process.getuid?.() === 0;
+const expire = () => writeFileSync(join(base, 'lock/expires'), '1');
+
+describe('the program', () => {
+  it.each(shells)('is understood by %s', (shell) => {
+    install(shell);
+    expect(well(['lock', 'a', '90', '0'])).toBe('1');
+    writeFileSync(join(temporary, 'etc/x.conf'), 'a\nb');
+    well(['run', '1', hostctlPath(), 'block', 'g', 'x', join(temporary, 'etc/x.conf')], 'ours');
+    expect(readFileSync(join(temporary, 'etc/x.conf'), 'utf8')).toContain('\nours\n');
+    well(['run', '1', hostctlPath(), 'undo', 'g']);
+    expect(readFileSync(join(temporary, 'etc/x.conf'), 'utf8')).toBe('a\nb');
+    expect(hostctl(['run', '0', 'true'])).toMatchObject({ code: 91 });
+    expect(well(['status'])).toContain('lock 1 held by a');
+    expect(hostctl(['nonsense'])).toMatchObject({ code: 1, stderr: 'hostctl: no such word: nonsense\n' });
+  });
+
+  const shellcheck = spawnSync('shellcheck', ['--version']).status === 0;
+  it.skipIf(!shellcheck)('has nothing that shellcheck complains about', () => {
+    // SC2012: `ls` lists our own records, whose names hold no odd character. SC2016: text for sh -c.
+    const { stdout } = spawnSync('shellcheck', ['-s', 'sh', '-e', 'SC2012,SC2016,SC2045', '-'], {
+      input: hostScript,
+      encoding: 'utf8',
+    });
+    expect(stdout).toBe('');
+  });
+});
+
+describe('the lock', () => {
+  it('refuses a second holder with 90 and names the first', () => {
+    expect(well(['lock', 'octocat in freeze', '90', '0'])).toBe('1');
+    expect(hostctl(['lock', 'hubot in plan', '90', '0'])).toMatchObject({ code: 90, stdout: 'octocat in freeze\n' });
+    expect(well(['status'])).toContain('lock 1 held by octocat in freeze');
+  });
+
+  it('is taken over once it has ended by time or by word, under a larger number', () => {
+    well(['lock', 'a', '90', '0']);
+    expire();
+    expect(well(['lock', 'b', '90', '0'])).toBe('2');
+    well(['unlock', '2']);
+    expect(well(['lock', 'c', '90', '0'])).toBe('3');
+    expect(hostctl(['lock', 'a', '90', '0'])).toMatchObject({ code: 90, stdout: 'c\n' });
+  });
+
+  it('is renewed by its holder only, and a renewal makes it last', () => {
+    well(['lock', 'a', '1', '0']);
+    well(['renew', '1', '90']);
+    expect(Number(readFileSync(join(base, 'lock/expires'), 'utf8'))).toBeGreaterThan(Date.now() / 1000 + 60);
+    expire();
+    well(['lock', 'b', '90', '0']);
+    expect(hostctl(['renew', '1', '90'])).toMatchObject({ code: 91, stderr: 'lock 1 was taken over by lock 2 (b)\n' });
+    expect(hostctl(['unlock', '1'])).toMatchObject({ code: 91 });
+    expect(hostctl(['lock', 'a', '90', '0'])).toMatchObject({ code: 90 });
+  });
+
+  it('has a number that only grows, whatever minimum is asked for', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ holder: fc.constantFrom('a', 'b'), minimum: fc.nat(40), expired: fc.boolean() }), {
+          minLength: 1,
+          maxLength: 6,
+        }),
+        (attempts) => {
+          rmSync(join(base, 'lock'), { recursive: true, force: true });
+          let last = 0;
+          for (const { holder, minimum, expired } of attempts) {
+            if (expired && last > 0) expire();
+            const { code, stdout } = hostctl(['lock', holder, '90', String(minimum)]);
+            if (code === 90) continue;
+            expect(code).toBe(0);
+            expect(Number(stdout)).toBeGreaterThan(last);
+            expect(Number(stdout)).toBeGreaterThanOrEqual(minimum);
+            last = Number(stdout);
+          }
+        },
+      ),
+      { numRuns: 8 },
+    );
+  }, 30_000);
+
+  it('lets two takers at once not both have it', async () => {
+    const ended = await Promise.all(['a', 'b', 'c', 'd'].map((holder) => background(['lock', holder, '90', '0']).ended));
+    expect(ended.map(({ code }) => code).sort()).toEqual([0, 90, 90, 90]);
+  });
+});
+
+describe('run', () => {
+  it('refuses an older number with 91 and runs a newer one', () => {
+    well(['lock', 'a', '90', '7']);
+    expect(hostctl(['run', '6', 'touch', join(temporary, 'x')])).toMatchObject({
+      code: 91,
+      stderr: 'lock 6 was taken over by lock 7 (a)\n',
+    });
+    expect(existsSync(join(temporary, 'x'))).toBe(false);
+    well(['run', '8', 'touch', join(temporary, 'x')]);
+    expect(existsSync(join(temporary, 'x'))).toBe(true);
+  });
+
+  it('hands on standard input, arguments and the exit code', () => {
+    well(['lock', 'a', '90', '0']);
+    expect(hostctl(['run', '1', 'sh', '-c', 'cat; printf %s "$1"; exit 24', 'sh', "a 'b'\nc"], 'in ')).toMatchObject({
+      code: 24,
+      stdout: "in a 'b'\nc",
+    });
+  });
+
+  /** A command under way, which ends when it is told to. */
+  async function longCommand(): Promise<Background & { end(): void }> {
+    const [started, stop] = [join(temporary, 'started'), join(temporary, 'stop')];
+    const running = background(['run', '1', 'sh', '-c', ': > "$1"; until [ -e "$2" ]; do sleep 0.01; done', 'sh', started, stop]);
+    await until(() => existsSync(started), 'the command has started');
+    return { ...running, end: () => writeFileSync(stop, '') };
+  }
+
+  it('under way makes a takeover wait until it has ended', async () => {
+    well(['lock', 'a', '90', '0']);
+    const running = await longCommand();
+    expire();
+    const takeover = background(['lock', 'b', '90', '0']);
+    await until(() => waitsForLock(takeover), 'the takeover waits');
+    expect(readFileSync(join(base, 'lock/number'), 'utf8')).toBe('1');
+    running.end();
+    expect(await running.ended).toMatchObject({ code: 0 });
+    expect(await takeover.ended).toMatchObject({ code: 0, stdout: '2\n' });
+  });
+
+  it('under way for too long makes a takeover give up with 93, naming whose it is', async () => {
+    install('/bin/sh', (text) => exchanged(text, 'under_lock x 30', 'under_lock x 0'));
+    well(['lock', 'octocat', '90', '0']);
+    const running = await longCommand();
+    expire();
+    expect(hostctl(['lock', 'b', '90', '0'])).toMatchObject({
+      code: 93,
+      stderr: 'a command of octocat is still under way on this host\n',
+    });
+    running.end();
+    await running.ended;
+    expect(well(['lock', 'b', '90', '0'])).toBe('2');
+  });
+
+  it('lets the holder run more than one command at a time', async () => {
+    well(['lock', 'a', '90', '0']);
+    const running = await longCommand();
+    expect(well(['run', '1', 'echo', 'beside'])).toBe('beside');
+    running.end();
+    await running.ended;
+  });
+
+  it('leaves a daemon that a command started without the lock', async () => {
+    install('/bin/sh', (text) => exchanged(text, 'under_lock x 30', 'under_lock x 0'));
+    well(['lock', 'a', '90', '0']);
+    const pidFile = join(temporary, 'pid');
+    well(['run', '1', 'sh', '-c', 'sleep 600 >/dev/null 2>&1 & echo $! > "$1"', 'sh', pidFile]);
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    try {
+      expire();
+      expect(well(['lock', 'b', '90', '0'])).toBe('2');
+      expect(existsSync(`/proc/${pid}`)).toBe(true);
+    } finally {
+      process.kill(pid);
+    }
+  });
+
+  /** Whether a flock(1) below the process sleeps in the kernel for its lock. */
+  function waitsForLock({ child }: Background): boolean {
+    const list = execFileSync('ps', ['-e', '-o', 'pgid=,comm=,stat='], { encoding: 'utf8' });
+    return list.split('\n').some((line) => {
+      const [group, program, state = ''] = line.trim().split(/\s+/);
+      return Number(group) === child.pid && program === 'flock' && state.startsWith('S');
+    });
+  }
+});
+
+describe('edits and undo', () => {
+  const file = () => join(temporary, 'etc/some.conf');
+  const edit = (...words: readonly string[]) => (input?: string) => well(words, input);
+
+  it.each([
+    ['was there', 'before\n', 0o640],
+    ['was there without a last newline', 'a\nb', 0o600],
+    ['was empty', '', 0o644],
+    ['held bytes that are no text', '\0\x01\xff\n\xfe', 0o444],
+  ])('a file that %s is as it was', (_, content, mode) => {
+    writeFileSync(file(), Buffer.from(content, 'latin1'));
+    chmodSync(file(), mode);
+    if (isRoot) execFileSync('chown', ['12:34', file()]);
+    const before = tree(join(temporary, 'etc'));
+    const change = edit('file', 'g', 'some', file(), '755', me);
+    change('after');
+    const once = tree(join(temporary, 'etc'));
+    expect(readFileSync(file(), 'utf8')).toBe('after');
+    expect(lstatSync(file()).mode & 0o777).toBe(0o755);
+    change('after');
+    expect(tree(join(temporary, 'etc'))).toEqual(once);
+    expect(readdirSync(join(base, 'undo/g'))).toEqual(['0000-some']);
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual(before);
+    expect(existsSync(join(base, 'undo/g'))).toBe(false);
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual(before);
+  });
+
+  it('a file that was not there is gone again, and a link is a link again', () => {
+    symlinkSync('/nowhere', join(temporary, 'etc/link'));
+    const before = tree(join(temporary, 'etc'));
+    well(['file', 'g', 'some', file(), '644', me], 'x');
+    well(['file', 'g', 'link', join(temporary, 'etc/link'), '644', me], 'y');
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual(before);
+    // Once more: what was saved the first time is in the way of nothing.
+    well(['file', 'g', 'link', join(temporary, 'etc/link'), '644', me], 'y');
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual(before);
+  });
+
+  it('records of two edits are told apart when one name ends like the other', () => {
+    well(['file', 'g', 'stop-unit', file(), '644', me], 'x');
+    well(['file', 'g', 'unit', join(temporary, 'etc/other'), '644', me], 'y');
+    expect(readdirSync(join(base, 'undo/g'))).toEqual(['0000-stop-unit', '0001-unit']);
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual({});
+  });
+
+  it('a block stands once, and everything around it stays, also what came later', () => {
+    writeFileSync(file(), 'a\n# BEGIN mine\nb\n');
+    chmodSync(file(), 0o640);
+    const before = tree(join(temporary, 'etc'));
+    const change = edit('block', 'g', 'protocols', file());
+    change('protocols = none\n');
+    change('protocols = none');
+    expect(readFileSync(file(), 'utf8')).toBe(
+      'a\n# BEGIN mine\nb\n# BEGIN mail-cutover example protocols\nprotocols = none\n# END mail-cutover example protocols\n',
+    );
+    well(['undo', 'g']);
+    expect(tree(join(temporary, 'etc'))).toEqual(before);
+    change('x');
+    writeFileSync(file(), `${readFileSync(file(), 'utf8')}later\n`);
+    well(['undo', 'g']);
+    expect(readFileSync(file(), 'utf8')).toBe('a\n# BEGIN mine\nb\nlater\n');
+  });
+
+  it('a block in any file is taken out to the byte', () => {
+    const lines = fc.array(fc.constantFrom('a', '', ' b', '# END x', '\r', '\\n', 'ä'), { maxLength: 5 });
+    fc.assert(
+      fc.property(lines, fc.boolean(), (text, newline) => {
+        const content = text.join('\n') + (newline ? '\n' : '');
+        writeFileSync(file(), content);
+        well(['block', 'g', 'x', file()], 'ours');
+        well(['block', 'g', 'x', file()], 'ours');
+        well(['undo', 'g']);
+        expect(readFileSync(file(), 'utf8')).toBe(content);
+      }),
+      { numRuns: 8 },
+    );
+  }, 30_000);
+
+  it('a unit that ran runs again, one that did not does not', () => {
+    writeFileSync(join(temporary, 'active-a.service'), '');
+    well(['stop', 'g', 'stop-a', 'a.service']);
+    well(['stop', 'g', 'stop-b', 'b.service']);
+    well(['stop', 'g', 'stop-a', 'a.service']);
+    expect(existsSync(join(temporary, 'active-a.service'))).toBe(false);
+    well(['undo', 'g']);
+    expect(existsSync(join(temporary, 'active-a.service'))).toBe(true);
+    expect(existsSync(join(temporary, 'active-b.service'))).toBe(false);
+  });
+
+  it('Postfix has its parameters and services again, set, empty or absent', () => {
+    const main = 'transport_maps = hash:/etc/postfix/transport\nrelayhost = \n';
+    const master = 'late unix - - y - - smtp -o a=b -o c=d\n';
+    writeFileSync(join(temporary, 'main.cf'), main);
+    writeFileSync(join(temporary, 'master.cf'), master);
+    for (const value of ['x', 'x', 'y']) {
+      for (const name of ['transport_maps', 'relayhost', 'local_transport']) well(['postconf', 'g', name, value]);
+      well(['master', 'g', 'late', 'late/unix', `late unix - - y - - smtp -o v=${value}`]);
+      well(['master', 'g', 'door', '10026/inet', '10026 inet n - y - - smtpd']);
+    }
+    well(['undo', 'g']);
+    const sorted = (text: string) => text.split('\n').map((line) => line.replace(/ +/g, ' ')).sort();
+    expect(sorted(readFileSync(join(temporary, 'main.cf'), 'utf8'))).toEqual(sorted(main));
+    expect(sorted(readFileSync(join(temporary, 'master.cf'), 'utf8'))).toEqual(sorted(master));
+  });
+
+  it('a main.cf that can not be read is no parameter that was absent', () => {
+    rmSync(join(temporary, 'main.cf'));
+    expect(hostctl(['postconf', 'g', 'relayhost', 'x']).code).not.toBe(0);
+    expect(existsSync(join(base, 'undo/g'))).toBe(false);
+  });
+
+  it('goes from the newest to the oldest, and on from where it was stopped', () => {
+    for (const unit of ['a', 'b', 'c']) {
+      writeFileSync(join(temporary, `active-${unit}`), '');
+      well(['stop', 'g', unit, unit]);
+    }
+    writeFileSync(join(temporary, 'fails-b'), '');
+    expect(hostctl(['undo', 'g']).code).not.toBe(0);
+    expect(readdirSync(join(base, 'undo/g')).filter((name) => !name.startsWith('.'))).toEqual(['0000-a', '0001-b']);
+    rmSync(join(temporary, 'fails-b'));
+    well(['undo', 'g']);
+    const starts = readFileSync(join(temporary, 'systemctl.log'), 'utf8').split('\n').filter((line) => line.startsWith('start'));
+    expect(starts).toEqual(['start c', 'start b', 'start b', 'start a']);
+  });
+
+  it('the queue is set aside with its folders, and comes back', () => {
+    const spool = join(temporary, 'spool');
+    for (const queue of ['incoming', 'active', 'deferred/A', 'deferred/B', 'hold', 'bounce']) mkdirSync(join(spool, queue), { recursive: true });
+    for (const name of ['active/1', 'deferred/A/A2', 'deferred/B/B3', 'bounce/4']) writeFileSync(join(spool, name), name, { mode: 0o700 });
+    if (isRoot) execFileSync('chown', ['-R', '12:34', spool]);
+    execFileSync('chmod', ['-R', '700', spool]);
+    const before = tree(spool);
+    well(['queue', 'freeze', 'queue', spool]);
+    well(['queue', 'freeze', 'queue', spool]);
+    expect(Object.keys(tree(spool)).filter((name) => /\d$/.test(name))).toEqual(['bounce/4']);
+    expect(readFileSync(join(base, 'queue/deferred/A/A2'), 'utf8')).toBe('deferred/A/A2');
+    well(['undo', 'freeze']);
+    expect(tree(spool)).toEqual(before);
+  });
+
+  it('a queue is released into folders that Postfix can use', () => {
+    const spool = join(temporary, 'spool');
+    mkdirSync(join(spool, 'deferred'), { recursive: true, mode: 0o750 });
+    if (isRoot) execFileSync('chown', ['-R', '12:34', spool]);
+    mkdirSync(join(base, 'queue/deferred/C'), { recursive: true, mode: 0o700 });
+    writeFileSync(join(base, 'queue/deferred/C/C1'), 'x');
+    well(['queue-release', spool]);
+    const of = (path: string) => {
+      const { mode, uid, gid } = lstatSync(join(spool, path));
+      return [mode & 0o777, uid, gid];
+    };
+    expect(of('deferred/C')).toEqual(of('deferred'));
+    expect(readFileSync(join(spool, 'deferred/C/C1'), 'utf8')).toBe('x');
+  });
+
+  it('cut off anywhere, repeated, ends in the original', async () => {
+    const scenario = String.raw`
+      set -e
+      i=0
+      while [ $i -lt 3 ]; do
+        printf after | "$1" file g replaced "$2/replaced" 644 "$3"
+        printf after | "$1" file g made "$2/sub/made" 644 "$3"
+        printf ours | "$1" block g block "$2/blocked"
+        "$1" tree g tree "$4" "$2/tree"
+        "$1" tree g new-tree "$4" "$2/deep/new-tree"
+        "$1" stop g unit unit.service
+        "$1" undo g
+        i=$((i + 1))
+      done`;
+    const folder = join(temporary, 'etc');
+    mkdirSync(join(folder, 'sub'));
+    writeFileSync(join(folder, 'replaced'), 'before', { mode: 0o640 });
+    writeFileSync(join(folder, 'blocked'), 'a\nb', { mode: 0o600 });
+    writeFileSync(join(temporary, 'active-unit.service'), '');
+    const staging = join(temporary, 'staging');
+    for (const path of [join(folder, 'tree'), `${staging}${folder}/tree`, `${staging}${folder}/deep/new-tree`]) {
+      mkdirSync(join(path, 'below'), { recursive: true });
+      writeFileSync(join(path, 'below/file'), path);
+    }
+    const before = tree(folder);
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(400), { minLength: 1, maxLength: 3 }), async (cuts) => {
+        for (const milliseconds of cuts) {
+          const child = spawn('sh', ['-c', scenario, 'sh', hostctlPath(), folder, me, staging], { detached: true, stdio: 'ignore' });
+          children.push(child);
+          const ended = new Promise((resolve) => child.on('close', resolve));
+          await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
+          try {
+            if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+          } catch {
+            // It had ended.
+          }
+          await ended;
+        }
+        well(['undo', 'g']);
+        expect(tree(folder)).toEqual(before);
+        expect(existsSync(join(base, 'undo/g'))).toBe(false);
+        expect(existsSync(join(temporary, 'active-unit.service'))).toBe(true);
+      }),
+      { numRuns: 12 },
+    );
+  }, 60_000);
+});
+
+describe('freeze, thaw and release', () => {
+  const frozen = () => existsSync(join(base, 'frozen'));
+  const freeze = () => {
+    writeFileSync(join(temporary, 'active-mail.service'), '');
+    well(['lock', 'a', '90', '0']);
+    well(['begin-freeze', '30']);
+    well(['stop', 'freeze', 'stop-mail', 'mail.service']);
+  };
+
+  it('arms a timer that thaws, and thaw takes everything back', () => {
+    freeze();
+    expect(frozen()).toBe(true);
+    expect(readFileSync(join(temporary, 'units/mail-cutover-example-thaw.timer'), 'utf8')).toMatch(
+      /^OnCalendar=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nPersistent=true$/m,
+    );
+    expect(readFileSync(join(temporary, 'units/mail-cutover-example-thaw.service'), 'utf8')).toContain(
+      `ExecStart=${base}/bin/hostctl thaw\nRestart=on-failure\n`,
+    );
+    expect(well(['thaw'])).toBe('thawed');
+    expect(frozen()).toBe(false);
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
+    expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain('disable --now mail-cutover-example-thaw.timer');
+    expect(well(['thaw'])).toBe('not frozen');
+  });
+
+  it('releases only what is frozen', () => {
+    well(['lock', 'a', '90', '0']);
+    expect(hostctl(['release', '1'])).toMatchObject({ code: 1, stderr: 'not frozen (thawed at ?): nothing was released\n' });
+    freeze();
+    well(['thaw']);
+    expect(hostctl(['release', '2']).stderr).toMatch(/^not frozen \(thawed at 20\S+Z\): nothing was released\n$/);
+    expect(existsSync(join(base, 'released'))).toBe(false);
+  });
+
+  it('refuses to thaw or to freeze after the release, which may be repeated', () => {
+    freeze();
+    const when = well(['release', '1']);
+    expect(well(['release', '1'])).toBe(when);
+    expect(hostctl(['thaw'])).toMatchObject({
+      code: 94,
+      stderr: `service was handed over to NEW at ${when}; use the rollback stage\n`,
+    });
+    expect(hostctl(['begin-freeze', '30']).stderr).toBe(`service was already handed over to NEW at ${when}\n`);
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(false);
+  });
+
+  it('refuses a release under an older number', () => {
+    freeze();
+    expire();
+    well(['lock', 'b', '90', '0']);
+    expect(hostctl(['release', '1'])).toMatchObject({ code: 91 });
+    expect(existsSync(join(base, 'released'))).toBe(false);
+  });
+
+  it('either thaws or releases, never both, when both come at once', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      freeze();
+      const number = readFileSync(join(base, 'lock/number'), 'utf8');
+      const [thawed, released] = await Promise.all([background(['thaw']).ended, background(['release', number]).ended]);
+      expect([thawed.code === 0, released.code === 0].sort()).toEqual([false, true]);
+      expect(existsSync(join(temporary, 'active-mail.service'))).toBe(thawed.code === 0);
+      expect(existsSync(join(base, 'released'))).toBe(released.code === 0);
+      rmSync(join(base, 'released'), { force: true });
+      rmSync(join(base, 'undo'), { recursive: true, force: true });
+    }
+  }, 30_000);
+
+  it('lets a thaw that was cut off half-way be finished, and no release come between', () => {
+    freeze();
+    writeFileSync(join(temporary, 'fails-mail.service'), '');
+    expect(hostctl(['thaw']).code).not.toBe(0);
+    expect(hostctl(['release', '1'])).toMatchObject({ code: 1 });
+    rmSync(join(temporary, 'fails-mail.service'));
+    expect(well(['thaw'])).toBe('thawed');
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
+    expect(well(['thaw'])).toBe('not frozen');
+  });
+});
+
+describe('small files', () => {
+  it('appends only to what the writer believes is there, else 92', () => {
+    well(['append', 'journal.jsonl', '0'], 'ä\n');
+    well(['append', 'journal.jsonl', '3'], 'b\n');
+    expect(hostctl(['append', 'journal.jsonl', '3'], 'c\n')).toMatchObject({
+      code: 92,
+      stderr: 'journal.jsonl has 5 bytes, not 3: somebody else wrote to it\n',
+    });
+    expect(readFileSync(join(base, 'journal.jsonl'), 'utf8')).toBe('ä\nb\n');
+  });
+
+  it('appends a line longer than a pipe holds', () => {
+    const line = `${'x'.repeat(300_000)}\n`;
+    well(['append', 'journal.jsonl', '0'], line);
+    expect(readFileSync(join(base, 'journal.jsonl'), 'utf8') === line).toBe(true);
+  });
+
+  it('writes and removes, readable by nobody else', () => {
+    well(['put', 'owner'], 'x');
+    expect(lstatSync(join(base, 'owner')).mode & 0o777).toBe(0o600);
+    well(['put', 'owner'], 'y');
+    expect(readFileSync(join(base, 'owner'), 'utf8')).toBe('y');
+    well(['remove', 'owner']);
+    well(['remove', 'owner']);
+    expect(readdirSync(dirname(hostctlPath()))).toEqual(['hostctl']);
+    expect(readdirSync(base)).toEqual(['bin']);
+  });
+});

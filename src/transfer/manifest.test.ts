@@ -1,0 +1,227 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Command, Result } from '../hosts/command.ts';
+import type { Host } from '../hosts/host.ts';
+import { type Depth, demandEqual, differences, manifest } from './manifest.ts';
+
+/*
+ * The real script on this machine. Two hosts have the same path; here each sees the tree of its own
+ * folder at `there`, because a link is turned before each of its commands.
+ */
+
+let temporary: string;
+let there: string;
+
+beforeEach(() => {
+  temporary = mkdtempSync(join(tmpdir(), 'manifest-'));
+  mkdirSync(join(temporary, 'old'));
+  there = join(temporary, 'host/vmail');
+});
+
+afterEach(() => {
+  execFileSync('chmod', ['-R', 'u+rwx', temporary]);
+  rmSync(temporary, { recursive: true, force: true });
+});
+
+class LocalHost implements Host {
+  readonly role = 'old';
+  readonly address: string;
+  /** Folder with stand-ins for programs. */
+  path = '';
+  constructor(address: string) {
+    this.address = address;
+  }
+  async read({ argv: [program = '', ...args] }: Command): Promise<Result> {
+    rmSync(join(temporary, 'host'), { force: true });
+    symlinkSync(join(temporary, this.address), join(temporary, 'host'));
+    const { status, signal, stdout, stderr } = spawnSync(program, args, {
+      env: { ...process.env, PATH: `${this.path}:${process.env['PATH']}` },
+    });
+    if (status !== 0) throw new Error(`exit code ${status}: ${stderr.toString('utf8')}`);
+    return { code: 0, signal: signal ?? undefined, stdout, stderr: stderr.toString('utf8') };
+  }
+  change(): Promise<Result> {
+    throw new Error('a manifest changes nothing');
+  }
+  tunnel(): never {
+    throw new Error('not here');
+  }
+  async close(): Promise<void> {}
+}
+
+const old = new LocalHost('old');
+const target = new LocalHost('new');
+const vmail = (host: LocalHost) => join(temporary, host.address, 'vmail');
+const box = (host: LocalHost) => join(vmail(host), 'example.org/alice/cur');
+
+/** A Maildir on OLD and, by cp -a, on NEW. */
+function twins(): void {
+  mkdirSync(box(old), { recursive: true });
+  writeFileSync(join(box(old), '1.M1.old:2,S'), 'first message');
+  writeFileSync(join(box(old), '2.M2.old:2,'), 'other message');
+  linkSync(join(box(old), '2.M2.old:2,'), join(box(old), '3.M3.old:2,F'));
+  writeFileSync(join(vmail(old), 'example.org/alice/dovecot-uidlist'), '3 V1 N3');
+  symlinkSync('../alice', join(vmail(old), 'example.org/bob'));
+  execFileSync('cp', ['-a', join(temporary, 'old'), join(temporary, 'new')]);
+}
+
+const compare = (depth: Depth = 'names') => differences(old, target, there, depth);
+
+/** Digest and list must say the same. */
+async function expectDifferent(depth: Depth, entry: RegExp): Promise<void> {
+  expect((await compare(depth)).join('\n')).toMatch(entry);
+  await expect(demandEqual(old, target, [there], depth)).rejects.toThrow(/differs between the hosts in \d+ entries/);
+}
+
+describe('a manifest', () => {
+  it.each<Depth>(['names', 'sample', 'full'])('of equal trees is equal (%s)', async (depth) => {
+    twins();
+    expect(await compare(depth)).toEqual([]);
+    const [equal] = await demandEqual(old, target, [there], depth);
+    expect(equal).toMatchObject({ path: there, digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    // 4 folders, 4 files, 1 link, and as many sums as the depth wants.
+    expect(equal?.entries).toBe(9 + (depth === 'names' ? 1 : 4));
+  });
+
+  it('sees what is missing, new, renamed, larger', async () => {
+    twins();
+    rmSync(join(box(target), '1.M1.old:2,S'));
+    await expectDifferent('names', /only on the source: f .*1\.M1\.old:2,S/);
+    twinsAgain();
+    writeFileSync(join(box(target), '9.M9.new'), 'x');
+    await expectDifferent('names', /only on the target: f .*9\.M9\.new/);
+    twinsAgain();
+    renameSync(join(box(target), '1.M1.old:2,S'), join(box(target), '1.M1.old:2,ST'));
+    await expectDifferent('names', /only on the target: f .*1\.M1\.old:2,ST/);
+    twinsAgain();
+    writeFileSync(join(box(target), '1.M1.old:2,S'), 'first message.');
+    await expectDifferent('names', / 14 1 /);
+  });
+
+  it('sees another mode, mtime, number of links, link target', async () => {
+    twins();
+    chmodSync(join(box(target), '1.M1.old:2,S'), 0o600);
+    await expectDifferent('names', /only on the target: f 600/);
+    twinsAgain();
+    const { atime, mtimeMs } = statSync(join(box(target), '1.M1.old:2,S'));
+    utimesSync(join(box(target), '1.M1.old:2,S'), atime, mtimeMs / 1000 + 0.001);
+    await expectDifferent('names', /1\.M1/);
+    twinsAgain();
+    utimesSync(box(target), atime, 1);
+    await expectDifferent('names', /only on the target: d .* 1\.0+ example\.org\/alice\/cur/);
+    twinsAgain();
+    execFileSync('sh', ['-c', 'cp -p "$1" "$1.x" && mv "$1.x" "$1" && touch -r "$2" "$3"', 'sh', join(box(target), '3.M3.old:2,F'), box(old), box(target)]);
+    await expectDifferent('names', /f \d+ \S+ 13 1 /);
+    twinsAgain();
+    rmSync(join(vmail(target), 'example.org/bob'));
+    symlinkSync('../carol', join(vmail(target), 'example.org/bob'));
+    await expectDifferent('names', /l .*bob\/\/\.\.\/carol/);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('sees another owner, by name', async () => {
+    twins();
+    execFileSync('chown', ['daemon:bin', join(box(target), '1.M1.old:2,S')]);
+    await expectDifferent('names', /only on the target: f \d+ daemon:bin /);
+  });
+
+  it('sees one byte that changed under the same size and mtime with full, and in a UID list always', async () => {
+    twins();
+    silentlyEdit(join(box(target), '1.M1.old:2,S'), 'First message');
+    expect(await compare('names')).toEqual([]);
+    await expectDifferent('full', /only on the target: [0-9a-f]{64} .*1\.M1\.old:2,S/);
+    twinsAgain();
+    silentlyEdit(join(vmail(target), 'example.org/alice/dovecot-uidlist'), '3 V2 N3');
+    for (const depth of ['names', 'sample', 'full'] as const) await expectDifferent(depth, /dovecot-uidlist/);
+  });
+
+  it('samples the contents of a large tree, the same files on both hosts', async () => {
+    mkdirSync(box(old), { recursive: true });
+    for (let index = 0; index < 450; index += 1) writeFileSync(join(box(old), `${index}`), `${index}`);
+    execFileSync('cp', ['-a', join(temporary, 'old'), join(temporary, 'new')]);
+    const { entries } = await manifest(old, there, 'sample');
+    expect(entries).toBe(4 + 450 + 150);
+    expect(await compare('sample')).toEqual([]);
+  });
+
+  it('takes names of any bytes, each for itself', async () => {
+    twins();
+    for (const name of ['a\nb', "it's", '"', '-rf', ' ', 'a b', 'ä', '\\n', '$(id)', '\t', '*']) writeFileSync(join(box(old), name), name);
+    writeFileSync(Buffer.concat([Buffer.from(`${box(old)}/`), Buffer.from([0xff, 0xe4, 0x0a])]), 'latin');
+    execFileSync('cp', ['-a', '-T', join(temporary, 'old'), join(temporary, 'new')]);
+    for (const depth of ['names', 'sample', 'full'] as const) expect(await compare(depth)).toEqual([]);
+    silentlyEdit(join(box(target), 'a\nb'), 'a\nc');
+    await expectDifferent('full', /cur\/a.{2,4}b/);
+    expect((await compare('full')).every((line) => !/[\n\t]/.test(line))).toBe(true);
+  });
+
+  it('tells links apart whose target and name run together', async () => {
+    mkdirSync(vmail(old), { recursive: true });
+    mkdirSync(vmail(target), { recursive: true });
+    symlinkSync('a b', join(vmail(old), 'c'));
+    symlinkSync('a', join(vmail(target), 'b c'));
+    utimesSync(vmail(old), 1, 1);
+    utimesSync(vmail(target), 1, 1);
+    expect(await compare()).toHaveLength(2);
+  });
+
+  it('sees a tree that is missing, and one that is a file', async () => {
+    twins();
+    rmSync(vmail(target), { recursive: true });
+    await expectDifferent('names', /only on the target: missing/);
+    writeFileSync(vmail(target), 'x');
+    await expectDifferent('names', /only on the target: f /);
+  });
+
+  it('looks through a tree that is itself a link', async () => {
+    twins();
+    for (const host of [old, target]) {
+      renameSync(vmail(host), join(temporary, host.address, 'data'));
+      symlinkSync('data', vmail(host));
+    }
+    expect(await compare()).toEqual([]);
+    rmSync(join(box(target), '1.M1.old:2,S'));
+    await expectDifferent('names', /1\.M1/);
+  });
+
+  it.each(['find', 'sort', 'sha256sum', 'xargs'])('fails when %s fails, and is never silently equal', async (program) => {
+    twins();
+    const folder = join(temporary, 'stand-ins');
+    mkdirSync(folder);
+    writeFileSync(join(folder, program), `#!/bin/sh\n/usr/bin/${program} "$@"\nexit 1\n`, { mode: 0o755 });
+    const broken = new LocalHost('old');
+    broken.path = folder;
+    await expect(manifest(broken, there, 'full')).rejects.toThrow('exit code');
+    await expect(differences(broken, broken, there, 'full')).rejects.toThrow('exit code');
+  });
+
+  it.skipIf(process.getuid?.() === 0)('fails when a folder can not be read', async () => {
+    twins();
+    chmodSync(box(old), 0);
+    await expect(manifest(old, there, 'names')).rejects.toThrow('exit code');
+  });
+
+  it('leaves nothing behind', async () => {
+    twins();
+    const folder = join(temporary, 'stand-ins');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'mktemp'), `#!/bin/sh\nmkdir "${temporary}/work" && echo "${temporary}/work"\n`, { mode: 0o755 });
+    const host = new LocalHost('old');
+    host.path = folder;
+    await manifest(host, there, 'full');
+    // It could not be made if the first one were still there.
+    await manifest(host, there, 'full');
+  });
+});
+
+function twinsAgain(): void {
+  rmSync(join(temporary, 'new'), { recursive: true });
+  execFileSync('cp', ['-a', join(temporary, 'old'), join(temporary, 'new')]);
+}
+
+/** Other contents of the same size, with the mtime kept. */
+function silentlyEdit(path: string, content: string): void {
+  execFileSync('sh', ['-c', 'touch -r "$1" "$3" && printf %s "$2" > "$1" && touch -r "$3" "$1"', 'sh', path, content, join(temporary, 'stamp')]);
+}

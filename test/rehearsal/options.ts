@@ -1,0 +1,69 @@
+import { parseArgs } from 'node:util';
+
+export interface RehearsalOptions {
+  readonly system: 'postfix-dovecot';
+  readonly mailboxes: number;
+  readonly messages: number;
+  /** Messages a second from outside. */
+  readonly rate: number;
+  readonly freeze: 'hold' | 'stop';
+  readonly keep: boolean;
+  readonly out: string | undefined;
+  readonly seed: number | undefined;
+}
+
+export const help = `npm run rehearse -- [options]
+
+Moves a whole mail server between two hosts that it starts itself, while mail flows, and counts every
+message. Exit code 0 only when nothing was lost, doubled or bounced and no UID changed.
+
+  --system NAME      postfix-dovecot (default)
+  --mailboxes N      plain mailboxes on OLD (default 300, at least 10)
+  --messages N       messages in each of them before the move (default 60)
+  --rate N           messages a second from outside while it runs (default 10)
+  --freeze MODE      hold (default): OLD goes on accepting; stop: OLD is down meanwhile
+  --seed N           repeat the choices of an earlier run, which printed its seed
+  --keep             leave the hosts up at the end, with a prompt
+  --out DIR          write rehearsal.json, the job summaries and the logs there
+  --help             this text
+`;
+
+/** Reads the command line; throws a one-line Error for what it can't take. */
+export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'help' {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      system: { type: 'string', default: 'postfix-dovecot' },
+      mailboxes: { type: 'string', default: '300' },
+      messages: { type: 'string', default: '60' },
+      rate: { type: 'string', default: '10' },
+      freeze: { type: 'string', default: 'hold' },
+      seed: { type: 'string' },
+      keep: { type: 'boolean', default: false },
+      out: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return 'help';
+  if (values.system !== 'postfix-dovecot')
+    throw new Error(`--system ${values.system}: only postfix-dovecot is there`);
+  if (values.freeze !== 'hold' && values.freeze !== 'stop')
+    throw new Error(`--freeze ${values.freeze}: write hold or stop`);
+  return {
+    system: values.system,
+    mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
+    messages: atLeast(0, 'messages', values.messages),
+    rate: atLeast(1, 'rate', values.rate),
+    freeze: values.freeze,
+    seed: values.seed === undefined ? undefined : atLeast(0, 'seed', values.seed),
+    keep: values.keep,
+    out: values.out,
+  };
+}
+
+function atLeast(least: number, name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least)
+    throw new Error(`--${name} ${text}: write a whole number of at least ${least}`);
+  return value;
+}

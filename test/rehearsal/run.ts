@@ -1,0 +1,221 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { StageName } from '../../src/actions/stages.ts';
+import { Migration, notBefore } from '../e2e/migration.ts';
+import type { Lab } from '../lab/lab.ts';
+import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
+import { network } from '../lab/world.ts';
+import { type Account, isClean } from './account.ts';
+import { type Figures, figures } from './figures.ts';
+import { labPlaces } from './layout.ts';
+import type { RehearsalOptions } from './options.ts';
+import type { Snapshot } from './store.ts';
+import { inventory, settledAccount } from './taking.ts';
+import { startTraffic, type Traffic } from './traffic.ts';
+
+export interface StageFigures {
+  readonly stage: string;
+  /** When it began, in seconds since the traffic did. */
+  readonly at: number;
+  readonly seconds: number;
+  readonly outputs: Readonly<Record<string, string>>;
+}
+
+export interface Rehearsal extends Figures {
+  readonly options: RehearsalOptions;
+  /** Most messages that waited on OLD during the freeze. */
+  readonly heldInOldQueue: number;
+  readonly downtimeSeconds: number;
+  readonly stages: readonly StageFigures[];
+  readonly clean: boolean;
+}
+
+/** How much traffic must have gone to OLD before the move, and to NEW by its name after it. */
+const enough = { before: 50, byDns: 100 } as const;
+const settleSeconds = 120;
+
+/**
+ * One rehearsal, from boot to account. Everything that people see goes through `say`; `inspect` is
+ * called while the hosts are still up.
+ */
+export async function rehearse(
+  options: RehearsalOptions,
+  say: (line: string) => void,
+  watch: (traffic: Traffic) => () => void,
+  inspect: (lab: Lab) => Promise<void>,
+): Promise<{ rehearsal: Rehearsal; account: Account }> {
+  say(
+    `booting OLD, NEW, a name server and a resolver; ${options.mailboxes} mailboxes of ${options.messages} messages`,
+  );
+  const { lab } = await startMailLab({
+    mailboxes: options.mailboxes,
+    messagesPerMailbox: options.messages,
+  });
+  try {
+    const result = await migrate(lab, options, say, watch);
+    await inspect(lab);
+    return result;
+  } finally {
+    await lab.stop();
+  }
+}
+
+async function migrate(
+  lab: Lab,
+  options: RehearsalOptions,
+  say: (line: string) => void,
+  watch: (traffic: Traffic) => () => void,
+): Promise<{ rehearsal: Rehearsal; account: Account }> {
+  const places = (host: 'old' | 'new') => labPlaces(lab.host(host).root, options.mailboxes);
+  const seed = await inventory(places('old'));
+  const traffic = await startTraffic({
+    mailboxes: options.mailboxes,
+    rate: options.rate,
+    log: say,
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+  });
+  const unwatch = watch(traffic);
+  try {
+    await until(
+      () => traffic.ledger.acceptedBy('old').length >= enough.before,
+      60,
+      'mail reaches OLD',
+    );
+    const moved = await runStages(lab, options, traffic, say);
+    await until(
+      () => traffic.ledger.reachedNewByDns >= enough.byDns,
+      120,
+      'mail reaches NEW by its name',
+    );
+    say('no new mail from here on; counting');
+    await traffic.stop();
+    if (!(await traffic.drainQueue(settleSeconds))) say('some mail still waits at its sender');
+    const account = await settledAccount(
+      { traffic, seed, frozen: moved.frozen, owner: places('new'), ownerAddress: network.new.v4 },
+      settleSeconds,
+    );
+    const rehearsal: Rehearsal = {
+      options,
+      ...figures(account, traffic),
+      heldInOldQueue: moved.held,
+      downtimeSeconds: moved.downtimeSeconds,
+      stages: moved.stages,
+      clean: isClean(account),
+    };
+    if (options.out) await writeOut(options.out, rehearsal, account);
+    return { rehearsal, account };
+  } finally {
+    unwatch();
+    await traffic.close();
+  }
+}
+
+interface Moved {
+  readonly stages: readonly StageFigures[];
+  readonly frozen: Snapshot;
+  readonly held: number;
+  readonly downtimeSeconds: number;
+}
+
+async function runStages(
+  lab: Lab,
+  options: RehearsalOptions,
+  traffic: Traffic,
+  say: (line: string) => void,
+): Promise<Moved> {
+  const migration = await Migration.create(lab, {
+    freeze: { mode: options.freeze, 'max-minutes': 10 },
+  });
+  migration.onLine((line) => say(`    ${line}`));
+  const stages: StageFigures[] = [];
+  const run = async (stage: StageName, inputs: Record<string, string> = {}) => {
+    const at = (Date.now() - traffic.startedAt) / 1000;
+    const began = performance.now();
+    const title = [stage, ...Object.values(inputs)].join(' ');
+    say(title);
+    const result = await migration.run(stage, inputs, { debug: process.env['MAIL_CUTOVER_DEBUG'] === '1' });
+    const seconds = (performance.now() - began) / 1000;
+    if (options.out) await keepStage(options.out, title, result);
+    if (result.code !== 0) throw new Error(`${title} ended with ${result.code}:\n${result.log}`);
+    stages.push({ stage: title, at: round(at), seconds: round(seconds), outputs: result.outputs });
+    say(`${title}: ${seconds.toFixed(1)} s, now ${result.outputs['state']}`);
+    return result;
+  };
+  try {
+    await run('plan');
+    await run('prepare');
+    await run('transfer', { pass: 'live' });
+    await untilLowTtl(migration, say);
+    await run('freeze');
+    await run('transfer', { pass: 'final' });
+    const frozen = await inventory(labPlaces(lab.host('old').root, options.mailboxes));
+    const queue = watchQueue(lab);
+    const activated = await run('activate');
+    const held = await queue.most();
+    await run('dns-cutover');
+    await run('verify');
+    await run('drain');
+    return { stages, frozen, held, downtimeSeconds: Number(activated.outputs['downtime-seconds']) };
+  } finally {
+    await migration.remove();
+  }
+}
+
+/** `freeze` says from when on it may run; a dry run asks without freezing. */
+async function untilLowTtl(migration: Migration, say: (line: string) => void): Promise<void> {
+  const asked = await migration.run('freeze', { 'dry-run': 'true' }, { onLine: () => undefined });
+  const at = notBefore(asked.log);
+  if (asked.code === 0 || at === undefined) return;
+  say(`caches forget the old TTL at ${at.toISOString()}; OLD goes on serving until then`);
+  await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
+}
+
+/** Looks at OLD's queue until it is asked for the most it saw. */
+function watchQueue(lab: Lab): { most(): Promise<number> } {
+  let most = 0;
+  let ended = false;
+  const looking = (async () => {
+    while (!ended) {
+      const { stdout } = await lab.host('old').sh('postqueue -j 2>/dev/null | wc -l');
+      most = Math.max(most, Number(stdout.trim()) || 0);
+      await sleep(250);
+    }
+  })();
+  return {
+    async most() {
+      ended = true;
+      await looking;
+      return most;
+    },
+  };
+}
+
+async function until(condition: () => boolean, seconds: number, what: string): Promise<void> {
+  const end = Date.now() + seconds * 1000;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not so after ${seconds} s: ${what}`);
+    await sleep(100);
+  }
+}
+
+async function keepStage(
+  out: string,
+  title: string,
+  result: { summary: string; log: string },
+): Promise<void> {
+  await mkdir(out, { recursive: true });
+  const name = title.replaceAll(' ', '-');
+  await writeFile(join(out, `${name}.md`), result.summary);
+  await writeFile(join(out, `${name}.log`), result.log);
+}
+
+async function writeOut(out: string, rehearsal: Rehearsal, account: Account): Promise<void> {
+  await mkdir(out, { recursive: true });
+  await writeFile(join(out, 'rehearsal.json'), `${JSON.stringify(rehearsal, null, 2)}\n`);
+  await writeFile(join(out, 'account.json'), `${JSON.stringify(account, null, 2)}\n`);
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
