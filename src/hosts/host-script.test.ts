@@ -79,8 +79,7 @@ case $1 in
   -X) { grep -v "^$2 = " "$STATE/main.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf" ;;
   -M) case $2 in
       *=*) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; printf '%s\n' "\${2#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
-      # Options stand on lines of their own in what it prints.
-      *) grep "^\${2%%/*} " "$STATE/master.cf" | sed 's/ -o /\n    -o /g' ;;
+      *) grep "^\${2%%/*} " "$STATE/master.cf" || echo 'postconf: warning: unmatched request' >&2 ;;
     esac ;;
   -MX) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
 esac`.replaceAll('\\${', '${');

@@ -108,9 +108,8 @@ settle() { touch -d "@$(($(now) - 5))" -- "$(postconf -dh config_directory)/main
 
 edit_master() { # GROUP ID SERVICE/TYPE ENTRY
   if ! recorded "$1" "$2"; then
-    # One line: what postconf(1) prints on several it does not take back.
     before=$(postconf -M "$3" 2>/dev/null)
-    printf '%s' "$before" | tr '\n' ' ' | record "$1" "$2" master "$3"
+    printf '%s' "$before" | record "$1" "$2" master "$3"
   fi
   postconf -M "$3=$4"
 }

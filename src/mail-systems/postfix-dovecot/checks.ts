@@ -134,6 +134,7 @@ async function ownNames(host: MailHost, postfix: Postfix): Promise<ReadonlySet<s
     `localhost.${postfix.parameters.get('mydomain') ?? ''}`,
     'localhost',
     'localhost.localdomain',
+    'localdomain',
   ]);
 }
 

@@ -201,7 +201,7 @@ export async function checkStaged(target: MailHost, sources: Sources): Promise<r
 export async function stagedDifference(target: MailHost): Promise<readonly string[]> {
   const { folder } = stagingOf(target);
   const result = await target.read(
-    script('cd "$1"; diff -rN -U1 -x "*.db" -x "*.lmdb" -x "*.cdb" before after', [folder], {
+    script('cd "$1"; diff -rN --no-dereference -U1 -x "*.db" -x "*.lmdb" -x "*.cdb" before after', [folder], {
       allow: [0, 1],
       purpose: 'show the difference',
     }),

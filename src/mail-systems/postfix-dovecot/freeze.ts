@@ -11,8 +11,13 @@ import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts
 /** Group of undo records on OLD; hostctl's `thaw` takes it back. */
 const group = 'freeze';
 
-/** error(8): the service named `retry` defers whatever is handed to it. */
-const nowhere = 'retry:4.3.2 mailbox is being moved';
+/**
+ * error(8) under the name `retry`, which defers whatever it is handed. Not the stock service of that
+ * name: smtpd(8) answers 450 for a recipient whose transport is called `retry`, and mail would wait
+ * at its senders.
+ */
+const holdEntry = (name: string) => `${name} unix - - y - - error -n retry`;
+const nowhere = (name: string) => `${name}:4.3.2 mailbox is being moved`;
 
 const deliverySeconds = 120;
 const sessionSeconds = 60;
@@ -28,7 +33,7 @@ export function holdSteps(context: MailContext): readonly Step[] {
     {
       id: 'hold-deliveries',
       title: 'Hold all local mail in the queue of OLD, close submission',
-      done: async () => routesTo(await demandPostfix(old), context, 'retry:') && (await loaded(old, context)),
+      done: async () => routesTo(await demandPostfix(old), context, `${names(context.migration).hold}:`) && (await loaded(old, context)),
       do: () => hold(context),
       undo: async () => {
         await old.edit('undo', [group]);
@@ -179,7 +184,12 @@ async function hold(context: MailContext): Promise<string> {
   const domains = await localDomains(old, postfix);
   const closed = submissionServices(postfix).map((service) => `${service}.inet`);
   const before = words(postfix.parameters.get('master_service_disable'));
-  await route(context, postfix, routesTable(domains, nowhere), nowhere, {
+  const { hold: transport } = names(context.migration);
+  await old.edit('master', [group, 'hold', `${transport}/unix`, holdEntry(transport)], {
+    purpose: 'set up the transport that holds',
+  });
+  const destination = nowhere(transport);
+  await route(context, postfix, routesTable(domains, destination), destination, {
     master_service_disable: [...new Set([...before, ...closed])].join(' '),
   });
   await reloadPostfix(old);

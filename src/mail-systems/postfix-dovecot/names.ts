@@ -6,6 +6,8 @@ export function names(migration: Migration) {
   return {
     /** On OLD: routes every local address, first to nowhere, later to NEW. regexp_table(5). */
     routes: `/etc/postfix/${tag}.regexp`,
+    /** master.cf transport on OLD that delivers nothing and defers everything. */
+    hold: 'mail-cutover-hold',
     /** master.cf transport on OLD that ends at NEW's own door. */
     transport: 'mail-cutover',
     /** Certificate and key with which the hosts know each other; never leaves its host. */
