@@ -85,7 +85,11 @@ describe('a journal', () => {
     await written(3);
     expect(verified(old.text, 'OLD')).toHaveLength(3);
     expect(await seqs()).toEqual([1, 2, 3]);
-    expect((await Journal.read([old]))[0]).toMatchObject({ actor: 'octocat', lock: 3, planDigest: 'digest' });
+    expect((await Journal.read([old]))[0]).toMatchObject({
+      actor: 'octocat',
+      lock: 3,
+      planDigest: 'digest',
+    });
   });
 
   it('goes on from what another run left', async () => {
@@ -119,15 +123,19 @@ describe('a journal', () => {
     const bytes = Buffer.from(whole);
     const last = Buffer.from(whole.split('\n')[0] ?? '').length + 1;
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: last, max: bytes.length - 1 }), fc.integer({ min: last, max: bytes.length - 1 }), async (a, b) => {
-        old.files.set(file, bytes.subarray(0, a));
-        target.files.set(file, bytes.subarray(0, b));
-        expect(await seqs()).toEqual([1]);
-        const journal = await Journal.open([old, target], origin);
-        await journal.append({ kind: 'note', stage: 'x' });
-        expect(await seqs()).toEqual([1, 2]);
-        expect(old.text).toBe(target.text);
-      }),
+      fc.asyncProperty(
+        fc.integer({ min: last, max: bytes.length - 1 }),
+        fc.integer({ min: last, max: bytes.length - 1 }),
+        async (a, b) => {
+          old.files.set(file, bytes.subarray(0, a));
+          target.files.set(file, bytes.subarray(0, b));
+          expect(await seqs()).toEqual([1]);
+          const journal = await Journal.open([old, target], origin);
+          await journal.append({ kind: 'note', stage: 'x' });
+          expect(await seqs()).toEqual([1, 2]);
+          expect(old.text).toBe(target.text);
+        },
+      ),
     );
   });
 
@@ -145,23 +153,29 @@ describe('an edited journal', () => {
     const whole = await written(3);
     const bytes = Buffer.from(whole);
     await fc.assert(
-      fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (place, difference) => {
-        const edited = Buffer.from(bytes);
-        edited[place] = (edited[place] ?? 0) ^ difference;
-        old.files.set(file, edited);
-        target.text = whole;
-        const opened = Journal.open([old, target], origin);
-        if (place === bytes.length - 1) {
-          // Without its last newline it is a line that was cut off.
-          await opened;
-          expect(old.text).toBe(whole);
-        } else {
-          await expect(opened).rejects.toThrow(UserError);
-          await expect(opened).rejects.toThrow(/line \d of the journal was changed|differs from the other host's at line 3/);
-          expect(target.text).toBe(whole);
-          expect(old.files.get(file)).toEqual(edited);
-        }
-      }),
+      fc.asyncProperty(
+        fc.nat(bytes.length - 1),
+        fc.integer({ min: 1, max: 255 }),
+        async (place, difference) => {
+          const edited = Buffer.from(bytes);
+          edited[place] = (edited[place] ?? 0) ^ difference;
+          old.files.set(file, edited);
+          target.text = whole;
+          const opened = Journal.open([old, target], origin);
+          if (place === bytes.length - 1) {
+            // Without its last newline it is a line that was cut off.
+            await opened;
+            expect(old.text).toBe(whole);
+          } else {
+            await expect(opened).rejects.toThrow(UserError);
+            await expect(opened).rejects.toThrow(
+              /line \d of the journal was changed|differs from the other host's at line 3/,
+            );
+            expect(target.text).toBe(whole);
+            expect(old.files.get(file)).toEqual(edited);
+          }
+        },
+      ),
       { numRuns: 300 },
     );
   });
@@ -177,7 +191,9 @@ describe('an edited journal', () => {
       [[first, second, ''], 3],
     ] as const) {
       old.text = lines.map((each) => `${each}\n`).join('');
-      await expect(Journal.read([old, target])).rejects.toThrow(`OLD: line ${line} of the journal was changed or is missing`);
+      await expect(Journal.read([old, target])).rejects.toThrow(
+        `OLD: line ${line} of the journal was changed or is missing`,
+      );
     }
   });
 
@@ -185,7 +201,9 @@ describe('an edited journal', () => {
     const whole = await written(2);
     await (await Journal.open([old], origin)).append({ kind: 'note', stage: 'a' });
     await (await Journal.open([target], origin)).append({ kind: 'note', stage: 'b' });
-    await expect(Journal.open([old, target], origin)).rejects.toThrow("NEW: the journal differs from the other host's at line 3");
+    await expect(Journal.open([old, target], origin)).rejects.toThrow(
+      "NEW: the journal differs from the other host's at line 3",
+    );
     expect(old.text.startsWith(whole)).toBe(true);
     await (await Journal.open([old], origin)).append({ kind: 'note', stage: 'a' });
     await expect(Journal.read([old, target])).rejects.toThrow('at line 3');
@@ -206,31 +224,47 @@ describe('append', () => {
     const journal = await Journal.open([old, target], origin);
     const other = await Journal.open([old, target], { ...origin, lock: 4 });
     await other.append({ kind: 'note', stage: 'theirs' });
-    await expect(journal.append({ kind: 'note', stage: 'ours' })).rejects.toThrow('somebody else wrote to it');
-    expect((await Journal.read([old, target])).map(({ stage }) => stage)).toEqual(['prepare', 'theirs']);
+    await expect(journal.append({ kind: 'note', stage: 'ours' })).rejects.toThrow(
+      'somebody else wrote to it',
+    );
+    expect((await Journal.read([old, target])).map(({ stage }) => stage)).toEqual([
+      'prepare',
+      'theirs',
+    ]);
     expect(journal.entries).toHaveLength(1);
   });
 
   it('never makes two journals of one, wherever the connections are lost', async () => {
-    const fault = fc.constantFrom<(typeof old.faults)[number]>(undefined, 'lost before', 'lost after', undefined);
+    const fault = fc.constantFrom<(typeof old.faults)[number]>(
+      undefined,
+      'lost before',
+      'lost after',
+      undefined,
+    );
     await fc.assert(
-      fc.asyncProperty(fc.array(fault, { maxLength: 10 }), fc.array(fault, { maxLength: 10 }), async (onOld, onNew) => {
-        old.files.clear();
-        target.files.clear();
-        const journal = await Journal.open([old, target], origin);
-        old.faults = [...onOld];
-        target.faults = [...onNew];
-        for (let index = 0; index < 5; index += 1)
-          await journal.append({ kind: 'note', stage: 'x', text: String(index) }).catch(() => undefined);
-        old.faults = [];
-        target.faults = [];
-        // A new run, and also this one, can go on.
-        await Journal.read([old, target]);
-        await journal.append({ kind: 'note', stage: 'last' });
-        expect(old.text).toBe(target.text);
-        expect((await Journal.read([old, target])).at(-1)?.stage).toBe('last');
-        expect(journal.entries).toEqual(await Journal.read([old, target]));
-      }),
+      fc.asyncProperty(
+        fc.array(fault, { maxLength: 10 }),
+        fc.array(fault, { maxLength: 10 }),
+        async (onOld, onNew) => {
+          old.files.clear();
+          target.files.clear();
+          const journal = await Journal.open([old, target], origin);
+          old.faults = [...onOld];
+          target.faults = [...onNew];
+          for (let index = 0; index < 5; index += 1)
+            await journal
+              .append({ kind: 'note', stage: 'x', text: String(index) })
+              .catch(() => undefined);
+          old.faults = [];
+          target.faults = [];
+          // A new run, and also this one, can go on.
+          await Journal.read([old, target]);
+          await journal.append({ kind: 'note', stage: 'last' });
+          expect(old.text).toBe(target.text);
+          expect((await Journal.read([old, target])).at(-1)?.stage).toBe('last');
+          expect(journal.entries).toEqual(await Journal.read([old, target]));
+        },
+      ),
       { numRuns: 300 },
     );
   });

@@ -65,15 +65,28 @@ describe('takeLock', () => {
   ])('takes one number on both hosts, above %i and %i', async (onOld, onNew, number) => {
     const [old, target] = [new LockFiles('OLD', onOld), new LockFiles('NEW', onNew)];
     const lock = await takeLock([old, target], 'a');
-    expect([lock.number, old.number, target.number, old.held, target.held]).toEqual([number, number, number, number, number]);
+    expect([lock.number, old.number, target.number, old.held, target.held]).toEqual([
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]);
     await lock.release();
-    expect([old.isFree, target.isFree, old.held, target.held]).toEqual([true, true, undefined, undefined]);
+    expect([old.isFree, target.isFree, old.held, target.held]).toEqual([
+      true,
+      true,
+      undefined,
+      undefined,
+    ]);
   });
 
   it('refuses a second run at once, naming the first, and leaves the first alone', async () => {
     const [old, target] = [new LockFiles('OLD'), new LockFiles('NEW')];
     const lock = await takeLock([old, target], 'octocat in freeze');
-    await expect(takeLock([old, target], 'hubot')).rejects.toThrow('OLD: octocat in freeze is at work on this migration');
+    await expect(takeLock([old, target], 'hubot')).rejects.toThrow(
+      'OLD: octocat in freeze is at work on this migration',
+    );
     expect([old.number, target.number, old.isFree]).toEqual([1, 1, false]);
     await lock.release();
     await (await takeLock([old, target], 'hubot')).release();

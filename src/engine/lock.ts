@@ -34,10 +34,13 @@ export async function takeLock(hosts: readonly HostFiles[], holder: string): Pro
   }
   for (const host of hosts) host.holdLock(number);
   let renewed: Promise<unknown> = Promise.resolve();
-  const renewal = setInterval(() => {
-    // A renewal that fails does no harm: the guard on the host has the last word.
-    renewed = Promise.allSettled(hosts.map((host) => host.renewLock(number, leaseSeconds)));
-  }, (leaseSeconds * 1000) / 3);
+  const renewal = setInterval(
+    () => {
+      // A renewal that fails does no harm: the guard on the host has the last word.
+      renewed = Promise.allSettled(hosts.map((host) => host.renewLock(number, leaseSeconds)));
+    },
+    (leaseSeconds * 1000) / 3,
+  );
   renewal.unref();
   return {
     number,

@@ -51,7 +51,10 @@ beforeEach(async () => {
 });
 
 /** Puts its id into the world. `fails` are thrown one after the other, before or after the work. */
-function step(id: string, fails: readonly { error: Error; after?: boolean }[] = []): Step & { tries: number } {
+function step(
+  id: string,
+  fails: readonly { error: Error; after?: boolean }[] = [],
+): Step & { tries: number } {
   const left = [...fails];
   return {
     id,
@@ -79,7 +82,10 @@ const run = (...steps: readonly Step[]) =>
   });
 
 const results = () => reports.map(({ id, result }) => `${id} ${result}`);
-const record = () => journal.entries.map(({ kind, step: id, ok }) => [kind, id, ...(ok === undefined ? [] : [ok])].join(' '));
+const record = () =>
+  journal.entries.map(({ kind, step: id, ok }) =>
+    [kind, id, ...(ok === undefined ? [] : [ok])].join(' '),
+  );
 
 describe('runSteps', () => {
   it('runs in order, each step between its intent and its outcome', async () => {
@@ -110,10 +116,14 @@ describe('runSteps', () => {
   });
 
   it('tells the fault also when it can not be recorded', async () => {
-    const broken: Step = { ...step('a'), done: async () => false, do: async () => {
-      appendFault = new Error('read-only file system');
-      throw new Error('the cause');
-    } };
+    const broken: Step = {
+      ...step('a'),
+      done: async () => false,
+      do: async () => {
+        appendFault = new Error('read-only file system');
+        throw new Error('the cause');
+      },
+    };
     await expect(run(broken)).rejects.toThrow('the cause');
   });
 

@@ -115,6 +115,11 @@ export async function previewSteps(
   for (const step of steps) {
     const done = await step.done();
     context.log.info(done ? `already done: ${step.title}` : `would: ${step.title}`);
-    context.report({ id: step.id, title: step.title, result: done ? 'already' : 'would', milliseconds: 0 });
+    context.report({
+      id: step.id,
+      title: step.title,
+      result: done ? 'already' : 'would',
+      milliseconds: 0,
+    });
   }
 }

@@ -1,6 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import type { Entry } from './journal.ts';
-import { after, mayRun, nextStage, phases, type Rules, type StageAction, type State, start, stateName, stateOf } from './states.ts';
+import {
+  mayRun,
+  nextStage,
+  phases,
+  type Rules,
+  type StageAction,
+  type State,
+  start,
+  after as stateAfter,
+  stateName,
+  stateOf,
+} from './states.ts';
 
 const actions: readonly StageAction[] = [
   'plan',
@@ -22,24 +33,34 @@ const key = ({ phase, cut, verified }: State) => `${phase} ${cut} ${verified}`;
 
 /** OLD's limit passed: nobody asked, and it can happen only while frozen. */
 const thawed = (state: State): State | undefined =>
-  state.phase === 'frozen' || state.phase === 'transferred' ? { ...state, phase: 'copied' } : undefined;
+  state.phase === 'frozen' || state.phase === 'transferred'
+    ? { ...state, phase: 'copied' }
+    : undefined;
 
 /** Every state that any sequence of allowed stages and thaws leads to. */
 function reachable(rules: Rules): readonly State[] {
   const found = new Map([[key(start), start]]);
   for (const state of found.values()) {
-    const next = actions.filter((action) => mayRun(action, state, rules).ok).map((action) => after(action, state));
-    for (const each of [...next, thawed(state)]) if (each && !found.has(key(each))) found.set(key(each), each);
+    const next = actions
+      .filter((action) => mayRun(action, state, rules).ok)
+      .map((action) => stateAfter(action, state));
+    for (const each of [...next, thawed(state)])
+      if (each && !found.has(key(each))) found.set(key(each), each);
   }
   return [...found.values()];
 }
 
 /** Walks every sequence of allowed stages up to the depth. */
-function walk(rules: Rules, depth: number, visit: (path: readonly StageAction[], state: State) => void): void {
+function walk(
+  rules: Rules,
+  depth: number,
+  visit: (path: readonly StageAction[], state: State) => void,
+): void {
   const go = (path: readonly StageAction[], state: State) => {
     visit(path, state);
     if (path.length === depth) return;
-    for (const action of actions) if (mayRun(action, state, rules).ok) go([...path, action], after(action, state));
+    for (const action of actions)
+      if (mayRun(action, state, rules).ok) go([...path, action], stateAfter(action, state));
   };
   go([], start);
 }
@@ -64,7 +85,10 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
     for (const state of reachable(rules)) {
       const next = nextStage(state);
       if (state.phase === 'finished') expect(next).toBe('none');
-      else expect(mayRun(next as StageAction, state, rules), `${next} in ${stateName(state)}`).toEqual({ ok: true });
+      else
+        expect(mayRun(next as StageAction, state, rules), `${next} in ${stateName(state)}`).toEqual(
+          { ok: true },
+        );
     }
   });
 
@@ -73,7 +97,7 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
       let now = state;
       for (let left = 12; now.phase !== 'finished'; left -= 1) {
         expect(left, `from ${stateName(state)}`).toBeGreaterThan(0);
-        now = after(nextStage(now) as StageAction, now);
+        now = stateAfter(nextStage(now) as StageAction, now);
       }
     }
   });
@@ -81,7 +105,11 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
   it('lets everything but a finished migration be rolled back', () => {
     for (const state of reachable(rules)) {
       expect(mayRun('rollback', state, rules).ok).toBe(state.phase !== 'finished');
-      expect(after('rollback', state)).toEqual({ phase: 'rolled-back', cut: false, verified: false });
+      expect(stateAfter('rollback', state)).toEqual({
+        phase: 'rolled-back',
+        cut: false,
+        verified: false,
+      });
     }
   });
 
@@ -89,9 +117,13 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
     for (const state of reachable(rules)) {
       for (const action of actions) {
         if (action === 'finish' || !mayRun(action, state, rules).ok) continue;
-        const ended = after(action, state);
-        expect(mayRun(action, ended, rules), `${action} after ${stateName(state)}`).toEqual({ ok: true });
-        expect(after(action, ended), `${action} twice from ${stateName(state)}`).toEqual(ended);
+        const ended = stateAfter(action, state);
+        expect(mayRun(action, ended, rules), `${action} after ${stateName(state)}`).toEqual({
+          ok: true,
+        });
+        expect(stateAfter(action, ended), `${action} twice from ${stateName(state)}`).toEqual(
+          ended,
+        );
       }
     }
   });
@@ -100,8 +132,13 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
     walk(rules, 7, (path, state) => {
       if (state.phase !== 'active' && state.phase !== 'drained') return;
       const since = path.slice(path.lastIndexOf('rollback') + 1);
-      const order = (['prepare', 'transfer live', 'freeze', 'transfer final', 'activate'] as const).map((stage) => since.indexOf(stage));
-      expect(order.every((place, index) => place >= 0 && place > (order[index - 1] ?? -1)), path.join(', ')).toBe(true);
+      const order = (
+        ['prepare', 'transfer live', 'freeze', 'transfer final', 'activate'] as const
+      ).map((stage) => since.indexOf(stage));
+      expect(
+        order.every((place, index) => place >= 0 && place > (order[index - 1] ?? -1)),
+        path.join(', '),
+      ).toBe(true);
       // Once it serves, nothing may overwrite it but what first brings its mail back.
       for (const action of ['prepare', 'transfer live', 'freeze', 'transfer final'] as const)
         expect(mayRun(action, state, rules).ok).toBe(false);
@@ -111,7 +148,8 @@ describe.each(modes)('the table of states with $freezeMode', (rules) => {
   it('sends the world to NEW only when it may be answered there', () => {
     for (const state of reachable(rules)) {
       const { ok } = mayRun('dns-cutover', state, rules);
-      const wanted = rules.freezeMode === 'hold' ? ['active', 'drained'] : ['transferred', 'active', 'drained'];
+      const wanted =
+        rules.freezeMode === 'hold' ? ['active', 'drained'] : ['transferred', 'active', 'drained'];
       expect(ok, stateName(state)).toBe(wanted.includes(state.phase));
       if (state.verified) expect(['active', 'drained', 'finished']).toContain(state.phase);
     }
@@ -153,7 +191,9 @@ describe('stateOf', () => {
   });
 
   it('takes the freeze back when OLD was seen to have thawed', () => {
-    const stages = ['prepare', 'transfer live', 'freeze', 'transfer final'].map((stage) => entry({ stage }));
+    const stages = ['prepare', 'transfer live', 'freeze', 'transfer final'].map((stage) =>
+      entry({ stage }),
+    );
     expect(stateName(stateOf(stages))).toBe('transferred');
     expect(stateName(stateOf([...stages, entry({ kind: 'note', step: 'thawed' })]))).toBe('copied');
   });

@@ -62,7 +62,8 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
     case 'prepare':
       return within(state, ['untouched', 'rolled-back', 'prepared', 'copied'], {
         before: '',
-        after: 'the freeze has begun, so preparing again would disturb it. Go on, or run rollback first',
+        after:
+          'the freeze has begun, so preparing again would disturb it. Go on, or run rollback first',
       });
     case 'transfer live':
       return within(state, ['prepared', 'copied'], {
@@ -71,7 +72,8 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
       });
     case 'freeze':
       return within(state, ['copied', 'frozen'], {
-        before: 'no live pass has run, so the freeze would last as long as the whole copy. Run transfer with pass: live first',
+        before:
+          'no live pass has run, so the freeze would last as long as the whole copy. Run transfer with pass: live first',
         after: 'the final pass has been made. Run activate, or rollback',
       });
     case 'transfer final':

@@ -4,7 +4,12 @@ import { currentRun } from './run.ts';
 
 describe('currentRun', () => {
   it('says what the runner says', () => {
-    const env = { GITHUB_ACTOR: 'octocat', GITHUB_RUN_ID: '17', GITHUB_RUN_ATTEMPT: '2', GITHUB_SHA: 'abc' };
+    const env = {
+      GITHUB_ACTOR: 'octocat',
+      GITHUB_RUN_ID: '17',
+      GITHUB_RUN_ATTEMPT: '2',
+      GITHUB_SHA: 'abc',
+    };
     expect(currentRun(env)).toEqual({ actor: 'octocat', run: '17', attempt: 2, commit: 'abc' });
   });
 

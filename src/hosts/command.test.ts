@@ -3,12 +3,59 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commandLine, quote, script } from './command.ts';
 
-const hard = ["'", '"', '\\', '\n', '\t', ' ', '$', '`', '-', '~', '*', '?', '[', '!', '#', ';', '&', '|', '<', '>', '(', ')', '{', '}', '=', '%', 'ä', '…', '😀', 'a', '0'];
+const hard = [
+  "'",
+  '"',
+  '\\',
+  '\n',
+  '\t',
+  ' ',
+  '$',
+  '`',
+  '-',
+  '~',
+  '*',
+  '?',
+  '[',
+  '!',
+  '#',
+  ';',
+  '&',
+  '|',
+  '<',
+  '>',
+  '(',
+  ')',
+  '{',
+  '}',
+  '=',
+  '%',
+  'ä',
+  '…',
+  '😀',
+  'a',
+  '0',
+];
 
 const word = fc.oneof(
   fc.array(fc.constantFrom(...hard), { maxLength: 8 }).map((characters) => characters.join('')),
   fc.string({ unit: 'binary', maxLength: 12 }).map((text) => text.replaceAll('\0', '')),
-  fc.constantFrom('', '-n', '--', '-e x', "'", "''", '$(id)', '`id`', 'a=b', '$HOME', '~root', '\\', '\r\n', '!!'),
+  fc.constantFrom(
+    '',
+    '-n',
+    '--',
+    '-e x',
+    "'",
+    "''",
+    '$(id)',
+    '`id`',
+    'a=b',
+    '$HOME',
+    '~root',
+    '\\',
+    '\r\n',
+    '!!',
+  ),
 );
 
 /** What a shell makes of the line. */
@@ -42,7 +89,10 @@ describe('quote', () => {
   it('hands a script its arguments as they are, none of them as text of the program', () => {
     fc.assert(
       fc.property(fc.array(word, { maxLength: 5 }), (args) => {
-        expect(words(commandLine(script('printf "%s\\0" x "$@"', args).argv))).toEqual(['x', ...args]);
+        expect(words(commandLine(script('printf "%s\\0" x "$@"', args).argv))).toEqual([
+          'x',
+          ...args,
+        ]);
       }),
       { numRuns: 30 },
     );
@@ -53,7 +103,9 @@ describe('quote', () => {
   });
 
   it('leaves plain words readable', () => {
-    expect(commandLine(['ls', '-l', '/var/mail', 'a@b.example'])).toBe('ls -l /var/mail a@b.example');
+    expect(commandLine(['ls', '-l', '/var/mail', 'a@b.example'])).toBe(
+      'ls -l /var/mail a@b.example',
+    );
   });
 });
 

@@ -37,7 +37,8 @@ beforeEach(() => {
   temporary = realpathSync(mkdtempSync(join(tmpdir(), 'hostctl-')));
   base = join(temporary, 'example');
   children = [];
-  for (const folder of ['stand-ins', 'units', 'example/bin', 'etc']) mkdirSync(join(temporary, folder), { recursive: true });
+  for (const folder of ['stand-ins', 'units', 'example/bin', 'etc'])
+    mkdirSync(join(temporary, folder), { recursive: true });
   standIn('systemctl', systemctl);
   standIn('postconf', postconf);
   standIn('postfix', 'exit 1');
@@ -85,7 +86,9 @@ case $1 in
 esac`.replaceAll('\\${', '${');
 
 function standIn(name: string, text: string): void {
-  writeFileSync(join(temporary, 'stand-ins', name), `#!/bin/sh\nSTATE=${temporary}\n${text}\n`, { mode: 0o755 });
+  writeFileSync(join(temporary, 'stand-ins', name), `#!/bin/sh\nSTATE=${temporary}\n${text}\n`, {
+    mode: 0o755,
+  });
 }
 
 function exchanged(text: string, from: string, to: string): string {
@@ -185,7 +188,10 @@ describe('the program', () => {
     expect(readFileSync(join(temporary, 'etc/x.conf'), 'utf8')).toBe('a\nb');
     expect(hostctl(['run', '0', 'true'])).toMatchObject({ code: 91 });
     expect(well(['status'])).toContain('lock 1 held by a');
-    expect(hostctl(['nonsense'])).toMatchObject({ code: 1, stderr: 'hostctl: no such word: nonsense\n' });
+    expect(hostctl(['nonsense'])).toMatchObject({
+      code: 1,
+      stderr: 'hostctl: no such word: nonsense\n',
+    });
   });
 
   const shellcheck = spawnSync('shellcheck', ['--version']).status === 0;
@@ -202,7 +208,10 @@ describe('the program', () => {
 describe('the lock', () => {
   it('refuses a second holder with 90 and names the first', () => {
     expect(well(['lock', 'octocat in freeze', '90', '0'])).toBe('1');
-    expect(hostctl(['lock', 'hubot in plan', '90', '0'])).toMatchObject({ code: 90, stdout: 'octocat in freeze\n' });
+    expect(hostctl(['lock', 'hubot in plan', '90', '0'])).toMatchObject({
+      code: 90,
+      stdout: 'octocat in freeze\n',
+    });
     expect(well(['status'])).toContain('lock 1 held by octocat in freeze');
   });
 
@@ -218,10 +227,15 @@ describe('the lock', () => {
   it('is renewed by its holder only, and a renewal makes it last', () => {
     well(['lock', 'a', '1', '0']);
     well(['renew', '1', '90']);
-    expect(Number(readFileSync(join(base, 'lock/expires'), 'utf8'))).toBeGreaterThan(Date.now() / 1000 + 60);
+    expect(Number(readFileSync(join(base, 'lock/expires'), 'utf8'))).toBeGreaterThan(
+      Date.now() / 1000 + 60,
+    );
     expire();
     well(['lock', 'b', '90', '0']);
-    expect(hostctl(['renew', '1', '90'])).toMatchObject({ code: 91, stderr: 'lock 1 was taken over by lock 2 (b)\n' });
+    expect(hostctl(['renew', '1', '90'])).toMatchObject({
+      code: 91,
+      stderr: 'lock 1 was taken over by lock 2 (b)\n',
+    });
     expect(hostctl(['unlock', '1'])).toMatchObject({ code: 91 });
     expect(hostctl(['lock', 'a', '90', '0'])).toMatchObject({ code: 90 });
   });
@@ -229,10 +243,17 @@ describe('the lock', () => {
   it('has a number that only grows, whatever minimum is asked for', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.record({ holder: fc.constantFrom('a', 'b'), minimum: fc.nat(40), expired: fc.boolean() }), {
-          minLength: 1,
-          maxLength: 6,
-        }),
+        fc.array(
+          fc.record({
+            holder: fc.constantFrom('a', 'b'),
+            minimum: fc.nat(40),
+            expired: fc.boolean(),
+          }),
+          {
+            minLength: 1,
+            maxLength: 6,
+          },
+        ),
         (attempts) => {
           rmSync(join(base, 'lock'), { recursive: true, force: true });
           let last = 0;
@@ -252,7 +273,9 @@ describe('the lock', () => {
   }, 30_000);
 
   it('lets two takers at once not both have it', async () => {
-    const ended = await Promise.all(['a', 'b', 'c', 'd'].map((holder) => background(['lock', holder, '90', '0']).ended));
+    const ended = await Promise.all(
+      ['a', 'b', 'c', 'd'].map((holder) => background(['lock', holder, '90', '0']).ended),
+    );
     expect(ended.map(({ code }) => code).sort()).toEqual([0, 90, 90, 90]);
   });
 });
@@ -271,7 +294,9 @@ describe('run', () => {
 
   it('hands on standard input, arguments and the exit code', () => {
     well(['lock', 'a', '90', '0']);
-    expect(hostctl(['run', '1', 'sh', '-c', 'cat; printf %s "$1"; exit 24', 'sh', "a 'b'\nc"], 'in ')).toMatchObject({
+    expect(
+      hostctl(['run', '1', 'sh', '-c', 'cat; printf %s "$1"; exit 24', 'sh', "a 'b'\nc"], 'in '),
+    ).toMatchObject({
       code: 24,
       stdout: "in a 'b'\nc",
     });
@@ -280,7 +305,16 @@ describe('run', () => {
   /** A command under way, which ends when it is told to. */
   async function longCommand(): Promise<Background & { end(): void }> {
     const [started, stop] = [join(temporary, 'started'), join(temporary, 'stop')];
-    const running = background(['run', '1', 'sh', '-c', ': > "$1"; until [ -e "$2" ]; do sleep 0.01; done', 'sh', started, stop]);
+    const running = background([
+      'run',
+      '1',
+      'sh',
+      '-c',
+      ': > "$1"; until [ -e "$2" ]; do sleep 0.01; done',
+      'sh',
+      started,
+      stop,
+    ]);
     await until(() => existsSync(started), 'the command has started');
     return { ...running, end: () => writeFileSync(stop, '') };
   }
@@ -346,7 +380,10 @@ describe('run', () => {
 
 describe('edits and undo', () => {
   const file = () => join(temporary, 'etc/some.conf');
-  const edit = (...words: readonly string[]) => (input?: string) => well(words, input);
+  const edit =
+    (...words: readonly string[]) =>
+    (input?: string) =>
+      well(words, input);
 
   it.each([
     ['was there', 'before\n', 0o640],
@@ -413,7 +450,9 @@ describe('edits and undo', () => {
   });
 
   it('a block in any file is taken out to the byte', () => {
-    const lines = fc.array(fc.constantFrom('a', '', ' b', '# END x', '\r', '\\n', 'ä'), { maxLength: 5 });
+    const lines = fc.array(fc.constantFrom('a', '', ' b', '# END x', '\r', '\\n', 'ä'), {
+      maxLength: 5,
+    });
     fc.assert(
       fc.property(lines, fc.boolean(), (text, newline) => {
         const content = text.join('\n') + (newline ? '\n' : '');
@@ -444,12 +483,17 @@ describe('edits and undo', () => {
     writeFileSync(join(temporary, 'main.cf'), main);
     writeFileSync(join(temporary, 'master.cf'), master);
     for (const value of ['x', 'x', 'y']) {
-      for (const name of ['transport_maps', 'relayhost', 'local_transport']) well(['postconf', 'g', name, value]);
+      for (const name of ['transport_maps', 'relayhost', 'local_transport'])
+        well(['postconf', 'g', name, value]);
       well(['master', 'g', 'late', 'late/unix', `late unix - - y - - smtp -o v=${value}`]);
       well(['master', 'g', 'door', '10026/inet', '10026 inet n - y - - smtpd']);
     }
     well(['undo', 'g']);
-    const sorted = (text: string) => text.split('\n').map((line) => line.replace(/ +/g, ' ')).sort();
+    const sorted = (text: string) =>
+      text
+        .split('\n')
+        .map((line) => line.replace(/ +/g, ' '))
+        .sort();
     expect(sorted(readFileSync(join(temporary, 'main.cf'), 'utf8'))).toEqual(sorted(main));
     expect(sorted(readFileSync(join(temporary, 'master.cf'), 'utf8'))).toEqual(sorted(master));
   });
@@ -467,17 +511,24 @@ describe('edits and undo', () => {
     }
     writeFileSync(join(temporary, 'fails-b'), '');
     expect(hostctl(['undo', 'g']).code).not.toBe(0);
-    expect(readdirSync(join(base, 'undo/g')).filter((name) => !name.startsWith('.'))).toEqual(['0000-a', '0001-b']);
+    expect(readdirSync(join(base, 'undo/g')).filter((name) => !name.startsWith('.'))).toEqual([
+      '0000-a',
+      '0001-b',
+    ]);
     rmSync(join(temporary, 'fails-b'));
     well(['undo', 'g']);
-    const starts = readFileSync(join(temporary, 'systemctl.log'), 'utf8').split('\n').filter((line) => line.startsWith('start'));
+    const starts = readFileSync(join(temporary, 'systemctl.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('start'));
     expect(starts).toEqual(['start c', 'start b', 'start b', 'start a']);
   });
 
   it('the queue is set aside with its folders, and comes back', () => {
     const spool = join(temporary, 'spool');
-    for (const queue of ['incoming', 'active', 'deferred/A', 'deferred/B', 'hold', 'bounce']) mkdirSync(join(spool, queue), { recursive: true });
-    for (const name of ['active/1', 'deferred/A/A2', 'deferred/B/B3', 'bounce/4']) writeFileSync(join(spool, name), name, { mode: 0o700 });
+    for (const queue of ['incoming', 'active', 'deferred/A', 'deferred/B', 'hold', 'bounce'])
+      mkdirSync(join(spool, queue), { recursive: true });
+    for (const name of ['active/1', 'deferred/A/A2', 'deferred/B/B3', 'bounce/4'])
+      writeFileSync(join(spool, name), name, { mode: 0o700 });
     if (isRoot) execFileSync('chown', ['-R', '12:34', spool]);
     execFileSync('chmod', ['-R', '700', spool]);
     const before = tree(spool);
@@ -524,7 +575,11 @@ describe('edits and undo', () => {
     writeFileSync(join(folder, 'blocked'), 'a\nb', { mode: 0o600 });
     writeFileSync(join(temporary, 'active-unit.service'), '');
     const staging = join(temporary, 'staging');
-    for (const path of [join(folder, 'tree'), `${staging}${folder}/tree`, `${staging}${folder}/deep/new-tree`]) {
+    for (const path of [
+      join(folder, 'tree'),
+      `${staging}${folder}/tree`,
+      `${staging}${folder}/deep/new-tree`,
+    ]) {
       mkdirSync(join(path, 'below'), { recursive: true });
       writeFileSync(join(path, 'below/file'), path);
     }
@@ -532,7 +587,10 @@ describe('edits and undo', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.nat(400), { minLength: 1, maxLength: 3 }), async (cuts) => {
         for (const milliseconds of cuts) {
-          const child = spawn('sh', ['-c', scenario, 'sh', hostctlPath(), folder, me, staging], { detached: true, stdio: 'ignore' });
+          const child = spawn('sh', ['-c', scenario, 'sh', hostctlPath(), folder, me, staging], {
+            detached: true,
+            stdio: 'ignore',
+          });
           children.push(child);
           const ended = new Promise((resolve) => child.on('close', resolve));
           await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
@@ -568,22 +626,29 @@ describe('freeze, thaw and release', () => {
     expect(readFileSync(join(temporary, 'units/mail-cutover-example-thaw.timer'), 'utf8')).toMatch(
       /^OnCalendar=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nPersistent=true$/m,
     );
-    expect(readFileSync(join(temporary, 'units/mail-cutover-example-thaw.service'), 'utf8')).toContain(
-      `ExecStart=${base}/bin/hostctl thaw\nRestart=on-failure\n`,
-    );
+    expect(
+      readFileSync(join(temporary, 'units/mail-cutover-example-thaw.service'), 'utf8'),
+    ).toContain(`ExecStart=${base}/bin/hostctl thaw\nRestart=on-failure\n`);
     expect(well(['thaw'])).toBe('thawed');
     expect(frozen()).toBe(false);
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
-    expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain('disable --now mail-cutover-example-thaw.timer');
+    expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain(
+      'disable --now mail-cutover-example-thaw.timer',
+    );
     expect(well(['thaw'])).toBe('not frozen');
   });
 
   it('releases only what is frozen', () => {
     well(['lock', 'a', '90', '0']);
-    expect(hostctl(['release', '1'])).toMatchObject({ code: 1, stderr: 'not frozen (thawed at ?): nothing was released\n' });
+    expect(hostctl(['release', '1'])).toMatchObject({
+      code: 1,
+      stderr: 'not frozen (thawed at ?): nothing was released\n',
+    });
     freeze();
     well(['thaw']);
-    expect(hostctl(['release', '2']).stderr).toMatch(/^not frozen \(thawed at 20\S+Z\): nothing was released\n$/);
+    expect(hostctl(['release', '2']).stderr).toMatch(
+      /^not frozen \(thawed at 20\S+Z\): nothing was released\n$/,
+    );
     expect(existsSync(join(base, 'released'))).toBe(false);
   });
 
@@ -595,7 +660,9 @@ describe('freeze, thaw and release', () => {
       code: 94,
       stderr: `service was handed over to NEW at ${when}; use the rollback stage\n`,
     });
-    expect(hostctl(['begin-freeze', '30']).stderr).toBe(`service was already handed over to NEW at ${when}\n`);
+    expect(hostctl(['begin-freeze', '30']).stderr).toBe(
+      `service was already handed over to NEW at ${when}\n`,
+    );
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(false);
   });
 
@@ -611,7 +678,10 @@ describe('freeze, thaw and release', () => {
     for (let round = 0; round < 8; round += 1) {
       freeze();
       const number = readFileSync(join(base, 'lock/number'), 'utf8');
-      const [thawed, released] = await Promise.all([background(['thaw']).ended, background(['release', number]).ended]);
+      const [thawed, released] = await Promise.all([
+        background(['thaw']).ended,
+        background(['release', number]).ended,
+      ]);
       expect([thawed.code === 0, released.code === 0].sort()).toEqual([false, true]);
       expect(existsSync(join(temporary, 'active-mail.service'))).toBe(thawed.code === 0);
       expect(existsSync(join(base, 'released'))).toBe(released.code === 0);

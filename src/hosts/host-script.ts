@@ -321,7 +321,7 @@ undo_group_account() { # NAME: gone, unless it is some user's own
 
 edit_stop() { # GROUP ID UNIT: stopped, remembering whether it ran
   recorded "$1" "$2" || { running "$3" && printf active || printf inactive; } | record "$1" "$2" unit "$3"
-  systemctl stop "$3"
+  [ "$(systemctl show -p LoadState --value "$3")" = not-found ] || systemctl stop "$3"
 }
 
 # Postfix must be down. Queue files keep their relative paths; Postfix renames what has another inode
@@ -361,7 +361,7 @@ undo_one() { # DIRECTORY
         cp -a --remove-destination -- "$base/undo/saved/$group-$id" "$what.mail-cutover"
         replace "$what"
       else rm -f -- "$what" "$what.mail-cutover"; fi
-      case $what in /etc/systemd/*) systemctl daemon-reload ;; esac ;;
+      case $what in /etc/systemd/*) units_changed=1 ;; esac ;;
     block)
       id=\${1##*/}
       undo_block "$what" "\${id#*-}" "$1/before" ;;
@@ -374,13 +374,17 @@ undo_one() { # DIRECTORY
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;
     unit)
-      if [ "$(cat "$1/before")" = active ]; then systemctl start "$what"; fi ;;
+      if [ "$(cat "$1/before")" = active ]; then
+        [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload
+        systemctl start "$what"
+      fi ;;
     *) die "undo record $1 is of an unknown kind" ;;
   esac
 }
 
 undo_group() { # GROUP: newest first; a record goes when its undo is done
   [ -d "$base/undo/$1" ] || return 0
+  units_changed=
   for record in $(ls -r "$base/undo/$1"); do
     undo_one "$base/undo/$1/$record"
     mv -- "$base/undo/$1/$record" "$base/undo/$1/.undone.$record"
@@ -388,6 +392,7 @@ undo_group() { # GROUP: newest first; a record goes when its undo is done
   done
   # With what a kill left under names that don't count.
   rm -rf -- "$base/undo/$1"
+  [ -z "$units_changed" ] || systemctl daemon-reload
   reload_services
 }
 

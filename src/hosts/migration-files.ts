@@ -31,7 +31,11 @@ export function migrationFiles(host: MailHost): HostFiles {
       });
     },
     async takeLock(holder, seconds, minimum): Promise<LockAnswer> {
-      const result = await host.lockWord('lock', [holder, String(seconds), String(minimum)], [0, held]);
+      const result = await host.lockWord(
+        'lock',
+        [holder, String(seconds), String(minimum)],
+        [0, held],
+      );
       const said = result.stdout.toString('utf8').trim();
       return result.code === held ? { heldBy: said } : { number: Number(said) };
     },

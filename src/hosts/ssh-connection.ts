@@ -49,6 +49,7 @@ export class SshConnection {
   #ssh: Promise<SshClient> | undefined;
   /** Those that are still connecting too: one that nobody ends would keep the process alive. */
   #sessions: NodeSSH[] = [];
+  #closed = false;
 
   constructor(options: SshOptions) {
     this.#options = options;
@@ -91,7 +92,9 @@ export class SshConnection {
     };
   }
 
+  /** For good: a command that is still under way must not connect again. */
   async close(): Promise<void> {
+    this.#closed = true;
     const sessions = this.#sessions;
     this.#sessions = [];
     this.#ssh = undefined;
@@ -99,6 +102,7 @@ export class SshConnection {
   }
 
   #client(): Promise<SshClient> {
+    if (this.#closed) return Promise.reject(new UserError(`${this.label}: the run has ended`));
     this.#ssh ??= this.#connect().catch((error: unknown) => {
       this.#ssh = undefined;
       throw error;

@@ -19,11 +19,18 @@ export function downtimeSeconds(entries: readonly Entry[]): number | undefined {
 /** OLD served again after this entry: what was frozen before it counts no more. */
 function gaveUp({ kind, stage, step, ok }: Entry): boolean {
   if (kind === 'note') return step === 'thawed';
-  return kind === 'stage-end' && ((stage === 'rollback' && ok === true) || (stage === 'freeze' && ok === false));
+  return (
+    kind === 'stage-end' &&
+    ((stage === 'rollback' && ok === true) || (stage === 'freeze' && ok === false))
+  );
 }
 
 function closes({ kind, stage, step }: Entry): boolean {
-  return stage === 'freeze' && kind === 'intent' && (step === 'close-sessions' || step === 'stop-services');
+  return (
+    stage === 'freeze' &&
+    kind === 'intent' &&
+    (step === 'close-sessions' || step === 'stop-services')
+  );
 }
 
 function opens({ kind, stage, step, ok }: Entry): boolean {

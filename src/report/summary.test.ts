@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { escape, type Report, summary } from './summary.ts';
+import { plainText, type Report, summary } from './summary.ts';
 
 /** What a reader sees: the entities decoded. */
-const shown = (text: string) => text.replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)));
+const shown = (text: string) =>
+  text.replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)));
 const source = (text: string) => text.replace(/&#\d+;/g, '');
 
-describe('escape', () => {
+describe('plainText', () => {
   it.each([
     ['<script>alert(1)</script>', /[<>]/],
     ['[click](https://evil.example)', /[[\]]|:\/\//],
@@ -24,25 +25,25 @@ describe('escape', () => {
     ['    code', /^ /],
     ['a\n\n# title\r\n| cell |', /[\n\r#|]/],
   ])('leaves no markup in %j', (text, markup) => {
-    expect(source(escape(text))).not.toMatch(markup);
-    expect(shown(escape(text))).toBe(text.replace(/\s+/g, ' ').trim());
+    expect(source(plainText(text))).not.toMatch(markup);
+    expect(shown(plainText(text))).toBe(text.replace(/\s+/g, ' ').trim());
   });
 
   it('shows what it was given, whatever it was', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme-ascii', maxLength: 30 }), (text) => {
-        expect(shown(escape(text))).toBe(text.replace(/\s+/g, ' ').trim());
-        expect(source(escape(text))).not.toMatch(/[\\`*_{}[\]<>#|~!@&\n]/);
+        expect(shown(plainText(text))).toBe(text.replace(/\s+/g, ' ').trim());
+        expect(source(plainText(text))).not.toMatch(/[\\`*_{}[\]<>#|~!@&\n]/);
       }),
     );
   });
 
   it('shows control characters and turned writing as such', () => {
-    expect(escape('a\u001b[31mb\u202ec\0')).toBe('a\ufffd&#91;31mb\ufffdc\ufffd');
+    expect(plainText('a\u001b[31mb\u202ec\0')).toBe('a\ufffd&#91;31mb\ufffdc\ufffd');
   });
 
   it('leaves plain text readable', () => {
-    expect(escape('OLD (192.0.2.1): 12 messages, Dovecot 2.3.19.1; 5-7 min')).toBe(
+    expect(plainText('OLD (192.0.2.1): 12 messages, Dovecot 2.3.19.1; 5-7 min')).toBe(
       'OLD (192.0.2.1): 12 messages, Dovecot 2.3.19.1; 5-7 min',
     );
   });
@@ -90,7 +91,9 @@ describe('summary', () => {
     });
     expect(text).toMatch(/^## example: freeze \(dry run\)\n/);
     expect(text).toContain('Mailboxes were away for **12.3 s**.');
-    expect(text.indexOf('- large. *Cure: now.*')).toBeLessThan(text.indexOf('- small. *Cure: later.*'));
+    expect(text.indexOf('- large. *Cure: now.*')).toBeLessThan(
+      text.indexOf('- small. *Cure: later.*'),
+    );
     expect(text).toContain('### DNS\n\n- mail.example A: 192.0.2.1 → 192.0.2.2');
   });
 });

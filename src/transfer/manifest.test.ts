@@ -1,5 +1,16 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -73,7 +84,9 @@ const compare = (depth: Depth = 'names') => differences(old, target, there, dept
 /** Digest and list must say the same. */
 async function expectDifferent(depth: Depth, entry: RegExp): Promise<void> {
   expect((await compare(depth)).join('\n')).toMatch(entry);
-  await expect(demandEqual(old, target, [there], depth)).rejects.toThrow(/differs between the hosts in \d+ entries/);
+  await expect(demandEqual(old, target, [there], depth)).rejects.toThrow(
+    /differs between the hosts in \d+ entries/,
+  );
 }
 
 describe('a manifest', () => {
@@ -113,7 +126,14 @@ describe('a manifest', () => {
     utimesSync(box(target), atime, 1);
     await expectDifferent('names', /only on the target: d .* 1\.0+ example\.org\/alice\/cur/);
     twinsAgain();
-    execFileSync('sh', ['-c', 'cp -p "$1" "$1.x" && mv "$1.x" "$1" && touch -r "$2" "$3"', 'sh', join(box(target), '3.M3.old:2,F'), box(old), box(target)]);
+    execFileSync('sh', [
+      '-c',
+      'cp -p "$1" "$1.x" && mv "$1.x" "$1" && touch -r "$2" "$3"',
+      'sh',
+      join(box(target), '3.M3.old:2,F'),
+      box(old),
+      box(target),
+    ]);
     await expectDifferent('names', /f \d+ \S+ 13 1 /);
     twinsAgain();
     rmSync(join(vmail(target), 'example.org/bob'));
@@ -134,12 +154,14 @@ describe('a manifest', () => {
     await expectDifferent('full', /only on the target: [0-9a-f]{64} .*1\.M1\.old:2,S/);
     twinsAgain();
     silentlyEdit(join(vmail(target), 'example.org/alice/dovecot-uidlist'), '3 V2 N3');
-    for (const depth of ['names', 'sample', 'full'] as const) await expectDifferent(depth, /dovecot-uidlist/);
+    for (const depth of ['names', 'sample', 'full'] as const)
+      await expectDifferent(depth, /dovecot-uidlist/);
   });
 
   it('samples the contents of a large tree, the same files on both hosts', async () => {
     mkdirSync(box(old), { recursive: true });
-    for (let index = 0; index < 450; index += 1) writeFileSync(join(box(old), `${index}`), `${index}`);
+    for (let index = 0; index < 450; index += 1)
+      writeFileSync(join(box(old), `${index}`), `${index}`);
     execFileSync('cp', ['-a', join(temporary, 'old'), join(temporary, 'new')]);
     const { entries } = await manifest(old, there, 'sample');
     expect(entries).toBe(4 + 450 + 150);
@@ -148,10 +170,15 @@ describe('a manifest', () => {
 
   it('takes names of any bytes, each for itself', async () => {
     twins();
-    for (const name of ['a\nb', "it's", '"', '-rf', ' ', 'a b', 'ä', '\\n', '$(id)', '\t', '*']) writeFileSync(join(box(old), name), name);
-    writeFileSync(Buffer.concat([Buffer.from(`${box(old)}/`), Buffer.from([0xff, 0xe4, 0x0a])]), 'latin');
+    for (const name of ['a\nb', "it's", '"', '-rf', ' ', 'a b', 'ä', '\\n', '$(id)', '\t', '*'])
+      writeFileSync(join(box(old), name), name);
+    writeFileSync(
+      Buffer.concat([Buffer.from(`${box(old)}/`), Buffer.from([0xff, 0xe4, 0x0a])]),
+      'latin',
+    );
     execFileSync('cp', ['-a', '-T', join(temporary, 'old'), join(temporary, 'new')]);
-    for (const depth of ['names', 'sample', 'full'] as const) expect(await compare(depth)).toEqual([]);
+    for (const depth of ['names', 'sample', 'full'] as const)
+      expect(await compare(depth)).toEqual([]);
     silentlyEdit(join(box(target), 'a\nb'), 'a\nc');
     await expectDifferent('full', /cur\/a.{2,4}b/);
     expect((await compare('full')).every((line) => !/[\n\t]/.test(line))).toBe(true);
@@ -186,16 +213,21 @@ describe('a manifest', () => {
     await expectDifferent('names', /1\.M1/);
   });
 
-  it.each(['find', 'sort', 'sha256sum', 'xargs'])('fails when %s fails, and is never silently equal', async (program) => {
-    twins();
-    const folder = join(temporary, 'stand-ins');
-    mkdirSync(folder);
-    writeFileSync(join(folder, program), `#!/bin/sh\n/usr/bin/${program} "$@"\nexit 1\n`, { mode: 0o755 });
-    const broken = new LocalHost('old');
-    broken.path = folder;
-    await expect(manifest(broken, there, 'full')).rejects.toThrow('exit code');
-    await expect(differences(broken, broken, there, 'full')).rejects.toThrow('exit code');
-  });
+  it.each(['find', 'sort', 'sha256sum', 'xargs'])(
+    'fails when %s fails, and is never silently equal',
+    async (program) => {
+      twins();
+      const folder = join(temporary, 'stand-ins');
+      mkdirSync(folder);
+      writeFileSync(join(folder, program), `#!/bin/sh\n/usr/bin/${program} "$@"\nexit 1\n`, {
+        mode: 0o755,
+      });
+      const broken = new LocalHost('old');
+      broken.path = folder;
+      await expect(manifest(broken, there, 'full')).rejects.toThrow('exit code');
+      await expect(differences(broken, broken, there, 'full')).rejects.toThrow('exit code');
+    },
+  );
 
   it.skipIf(process.getuid?.() === 0)('fails when a folder can not be read', async () => {
     twins();
@@ -207,7 +239,11 @@ describe('a manifest', () => {
     twins();
     const folder = join(temporary, 'stand-ins');
     mkdirSync(folder);
-    writeFileSync(join(folder, 'mktemp'), `#!/bin/sh\nmkdir "${temporary}/work" && echo "${temporary}/work"\n`, { mode: 0o755 });
+    writeFileSync(
+      join(folder, 'mktemp'),
+      `#!/bin/sh\nmkdir "${temporary}/work" && echo "${temporary}/work"\n`,
+      { mode: 0o755 },
+    );
     const host = new LocalHost('old');
     host.path = folder;
     await manifest(host, there, 'full');
@@ -223,5 +259,12 @@ function twinsAgain(): void {
 
 /** Other contents of the same size, with the mtime kept. */
 function silentlyEdit(path: string, content: string): void {
-  execFileSync('sh', ['-c', 'touch -r "$1" "$3" && printf %s "$2" > "$1" && touch -r "$3" "$1"', 'sh', path, content, join(temporary, 'stamp')]);
+  execFileSync('sh', [
+    '-c',
+    'touch -r "$1" "$3" && printf %s "$2" > "$1" && touch -r "$3" "$1"',
+    'sh',
+    path,
+    content,
+    join(temporary, 'stamp'),
+  ]);
 }

@@ -29,7 +29,9 @@ export async function createPassKey(options: {
   const { source, target, migration } = options;
   const folder = `/run/mail-cutover-${migration}`;
   const publicKey = (
-    await source.change(script(makeKey, [folder, migration], { purpose: 'make the key of this pass' }))
+    await source.change(
+      script(makeKey, [folder, migration], { purpose: 'make the key of this pass' }),
+    )
   ).stdout
     .toString('utf8')
     .trim();
@@ -74,8 +76,12 @@ export async function createPassKey(options: {
 /** Removes whatever a pass left behind, on both hosts. Safe to call when there is nothing. */
 export async function removePassKey(source: Host, target: Host, migration: string): Promise<void> {
   const folder = `/run/mail-cutover-${migration}`;
-  await target.change(script(dismissKey, [folder, migration], { purpose: 'dismiss the key of this pass' }));
-  await source.change(command(['rm', '-rf', '--', folder], { purpose: 'delete the key of this pass' }));
+  await target.change(
+    script(dismissKey, [folder, migration], { purpose: 'dismiss the key of this pass' }),
+  );
+  await source.change(
+    command(['rm', '-rf', '--', folder], { purpose: 'delete the key of this pass' }),
+  );
 }
 
 const makeKey = String.raw`

@@ -54,11 +54,19 @@ export async function rsyncPass(options: PassOptions): Promise<void> {
   try {
     for (const item of present) {
       await source.change(
-        command(rsyncWords(item, options.exclude ?? [], key.remoteShell, `${key.destination}::${key.module(place(item))}/`), {
-          allow: options.live ? [0, vanished] : [0],
-          timeout: 6 * 3600,
-          purpose: `copy ${item.path}`,
-        }),
+        command(
+          rsyncWords(
+            item,
+            options.exclude ?? [],
+            key.remoteShell,
+            `${key.destination}::${key.module(place(item))}/`,
+          ),
+          {
+            allow: options.live ? [0, vanished] : [0],
+            timeout: 6 * 3600,
+            purpose: `copy ${item.path}`,
+          },
+        ),
       );
       options.log(`copied ${item.path}`);
     }
@@ -71,7 +79,9 @@ export async function rsyncPass(options: PassOptions): Promise<void> {
 }
 
 function directoryOf(item: Item): string {
-  return item.kind === 'directory' ? item.path : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
+  return item.kind === 'directory'
+    ? item.path
+    : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
 }
 
 function rsyncWords(

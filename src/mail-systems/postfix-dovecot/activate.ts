@@ -88,16 +88,10 @@ async function startClosed(context: MailContext): Promise<string> {
     `!${migration['late-mail'].port}.inet inet`,
   ]);
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
-  await target.edit('undo', ['fence'], { purpose: 'start the services' });
+  await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
+  // Those that did not run before NEW was fenced, too.
   await target.change(
-    script(
-      `systemctl restart dovecot.service postfix.service
-       if systemctl list-unit-files opendkim.service >/dev/null 2>&1 && systemctl is-enabled --quiet opendkim.service; then
-         systemctl restart opendkim.service
-       fi`,
-      [],
-      { purpose: 'start the mail services' },
-    ),
+    command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], { purpose: 'start the mail services' }),
   );
   return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
 }

@@ -64,8 +64,17 @@ function host(doveconf: string, found: (below: readonly string[]) => readonly st
     address: '192.0.2.1',
     async read({ argv }: Command): Promise<Result> {
       const text = argv[2] ?? '';
-      const stdout = text.includes('getent') ? found(argv.slice(4)).map((path) => `${path}\0`).join('') : doveconf;
-      return { code: doveconf === '' ? 44 : 0, signal: undefined, stdout: Buffer.from(stdout), stderr: '' };
+      const stdout = text.includes('getent')
+        ? found(argv.slice(4))
+            .map((path) => `${path}\0`)
+            .join('')
+        : doveconf;
+      return {
+        code: doveconf === '' ? 44 : 0,
+        signal: undefined,
+        stdout: Buffer.from(stdout),
+        stderr: '',
+      };
     },
     change: () => Promise.reject(new Error('changes nothing')),
     tunnel: () => Promise.reject(new Error('not here')),
@@ -84,7 +93,9 @@ describe('parseSettings', () => {
     expect(settings.get('passdb#2/args')).toBe('/etc/dovecot/masters');
     expect(settings.get('passdb#2/master')).toBe('yes');
     expect(settings.get('userdb#2/driver')).toBe('static');
-    expect(settings.get('service auth/unix_listener /var/spool/postfix/private/auth/mode')).toBe('0666');
+    expect(settings.get('service auth/unix_listener /var/spool/postfix/private/auth/mode')).toBe(
+      '0666',
+    );
     expect(settings.get('protocol lda/mail_plugins')).toBe('sieve');
     expect([...settings.keys()].filter((key) => key.startsWith('#'))).toEqual([]);
   });
@@ -115,16 +126,28 @@ describe('mailPaths', () => {
     ['mail_location = maildir:/var/vmail/box-%u/Maildir', ['/var/vmail']],
     ['mail_location = maildir:/var/vmail/shared/', ['/var/vmail/shared']],
     ['mail_location = maildir:/var/vmail/%d:INDEX=MEMORY', ['/var/vmail']],
-    ['mail_location = maildir:~/Maildir:CONTROL=/srv/control/%u:INDEXPVT=/srv/pvt/%u', ['/srv/control', '/srv/pvt', '~/Maildir']],
+    [
+      'mail_location = maildir:~/Maildir:CONTROL=/srv/control/%u:INDEXPVT=/srv/pvt/%u',
+      ['/srv/control', '/srv/pvt', '~/Maildir'],
+    ],
     ['mail_location = sdbox:/srv/sdbox/%u', ['/srv/sdbox']],
     ['mail_location = /var/vmail/%u', ['/var/vmail']],
     ['mail_location = ', []],
     ['mail_location = maildir:/%d/%n', []],
     ['mail_home = /var/vmail/%d/%n', ['/var/vmail']],
     ['mail_attachment_dir = ', []],
-    ['plugin {\n  sieve_dir = ~/sieve\n  sieve = ~/.dovecot.sieve\n  sieve_default = /var/lib/sieve/default.sieve\n}', ['/var/lib/sieve/default.sieve', '~/.dovecot.sieve', '~/sieve']],
-    ['plugin {\n  sieve_plugins = sieve_imapsieve\n  sieve_before2 = /srv/sieve/b\n}', ['/srv/sieve/b']],
-    ['userdb {\n  driver = static\n  args = uid=5000 gid=5000 home=/srv/h/%u mail=maildir:/srv/m/%u\n}', ['/srv/h', '/srv/m']],
+    [
+      'plugin {\n  sieve_dir = ~/sieve\n  sieve = ~/.dovecot.sieve\n  sieve_default = /var/lib/sieve/default.sieve\n}',
+      ['/var/lib/sieve/default.sieve', '~/.dovecot.sieve', '~/sieve'],
+    ],
+    [
+      'plugin {\n  sieve_plugins = sieve_imapsieve\n  sieve_before2 = /srv/sieve/b\n}',
+      ['/srv/sieve/b'],
+    ],
+    [
+      'userdb {\n  driver = static\n  args = uid=5000 gid=5000 home=/srv/h/%u mail=maildir:/srv/m/%u\n}',
+      ['/srv/h', '/srv/m'],
+    ],
     ['userdb {\n  default_fields = home=/srv/h/%u\n}', ['/srv/h']],
     ['userdb {\n  driver = passwd-file\n  args = /etc/dovecot/users\n}', []],
   ])('%s', (text, expected) => {
@@ -134,11 +157,9 @@ describe('mailPaths', () => {
 
 describe('withoutNested', () => {
   it('drops what lies below another path, and nothing that only begins alike', () => {
-    expect(withoutNested(['/var/vmail/a', '/var/vmail', '/var/vmail2', '/var/vmail', '/srv'])).toEqual([
-      '/srv',
-      '/var/vmail',
-      '/var/vmail2',
-    ]);
+    expect(
+      withoutNested(['/var/vmail/a', '/var/vmail', '/var/vmail2', '/var/vmail', '/srv']),
+    ).toEqual(['/srv', '/var/vmail', '/var/vmail2']);
   });
 });
 
@@ -157,10 +178,13 @@ describe('readDovecot', () => {
   it('asks which users have what lies below their home', async () => {
     const asked: string[] = [];
     const dovecot = await readDovecot(
-      host('# 2.3.19.1 (9b5): /etc/dovecot/dovecot.conf\nmail_location = maildir:~/Maildir\n', (below) => {
-        asked.push(...below);
-        return ['/home/alice/Maildir', '/home/bob smith/Maildir'];
-      }),
+      host(
+        '# 2.3.19.1 (9b5): /etc/dovecot/dovecot.conf\nmail_location = maildir:~/Maildir\n',
+        (below) => {
+          asked.push(...below);
+          return ['/home/alice/Maildir', '/home/bob smith/Maildir'];
+        },
+      ),
     );
     expect(asked).toEqual(['Maildir']);
     expect(dovecot?.paths).toEqual(['/home/alice/Maildir', '/home/bob smith/Maildir']);

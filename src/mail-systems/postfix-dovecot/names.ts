@@ -22,3 +22,6 @@ export function names(migration: Migration) {
 /** systemd units of Postfix and Dovecot. Debian's `postfix.service` only wraps `postfix@-.service`. */
 export const postfixUnits = ['postfix.service', 'postfix@-.service'] as const;
 export const dovecotUnits = ['dovecot.service', 'dovecot.socket'] as const;
+
+/** Signs and checks mail for Postfix; starts anew with the keys that came from OLD. */
+export const milterUnits = ['opendkim.service'] as const;

@@ -7,7 +7,14 @@ import { describe, expect, it } from 'vitest';
 import type { Command, Result } from '../../hosts/command.ts';
 import type { Host } from '../../hosts/host.ts';
 import { redirected, routesTable } from './freeze.ts';
-import { localDomains, parseParameters, parseServices, readPostfix, submissionServices, words } from './postfix.ts';
+import {
+  localDomains,
+  parseParameters,
+  parseServices,
+  readPostfix,
+  submissionServices,
+  words,
+} from './postfix.ts';
 
 /** What postconf -x and postconf -M of Postfix 3.7 print on Debian 12. */
 const main = `mail_version = 3.7.11
@@ -95,7 +102,12 @@ describe('what postconf prints', () => {
 describe('submissionServices', () => {
   it('are the doors for clients, by name or port, and no others', async () => {
     const postfix = await readPostfix(host);
-    expect(postfix && submissionServices(postfix)).toEqual(['submission', 'smtps', '[2001:db8::1]:587', '192.0.2.1:465']);
+    expect(postfix && submissionServices(postfix)).toEqual([
+      'submission',
+      'smtps',
+      '[2001:db8::1]:587',
+      '192.0.2.1:465',
+    ]);
   });
 });
 
@@ -125,7 +137,8 @@ const domain = fc.array(label, { minLength: 2, maxLength: 4 }).map((labels) => l
 function lookUp(table: string, address: string): string | undefined {
   for (const line of table.split('\n')) {
     const [, pattern, result] = /^\/(.*)\/ (.*)$/.exec(line) ?? [];
-    if (pattern !== undefined && new RegExp(pattern.replaceAll('\\/', '/'), 'i').test(address)) return result;
+    if (pattern !== undefined && new RegExp(pattern.replaceAll('\\/', '/'), 'i').test(address))
+      return result;
   }
   return undefined;
 }
@@ -135,17 +148,22 @@ const nowhere = 'retry:4.3.2 mailbox is being moved';
 describe('routesTable', () => {
   it('takes every address of its domains and of no other', () => {
     fc.assert(
-      fc.property(fc.array(domain, { minLength: 1, maxLength: 4 }), domain, fc.constantFrom('a', 'a+b', '"x y"', 'a@b'), (own, other, user) => {
-        const table = routesTable(own, nowhere);
-        for (const each of own) {
-          expect(lookUp(table, `${user}@${each}`)).toBe(nowhere);
-          expect(lookUp(table, `${user}@${each.toUpperCase()}`)).toBe(nowhere);
-          expect(lookUp(table, `${user}@${each.replaceAll('.', 'x')}`)).toBeUndefined();
-          expect(lookUp(table, `${user}@${each}.evil.example`)).toBeUndefined();
-          expect(lookUp(table, `${user}@x${each}.`)).toBeUndefined();
-        }
-        expect(lookUp(table, `${user}@${other}`)).toBe(own.includes(other) ? nowhere : undefined);
-      }),
+      fc.property(
+        fc.array(domain, { minLength: 1, maxLength: 4 }),
+        domain,
+        fc.constantFrom('a', 'a+b', '"x y"', 'a@b'),
+        (own, other, user) => {
+          const table = routesTable(own, nowhere);
+          for (const each of own) {
+            expect(lookUp(table, `${user}@${each}`)).toBe(nowhere);
+            expect(lookUp(table, `${user}@${each.toUpperCase()}`)).toBe(nowhere);
+            expect(lookUp(table, `${user}@${each.replaceAll('.', 'x')}`)).toBeUndefined();
+            expect(lookUp(table, `${user}@${each}.evil.example`)).toBeUndefined();
+            expect(lookUp(table, `${user}@x${each}.`)).toBeUndefined();
+          }
+          expect(lookUp(table, `${user}@${other}`)).toBe(own.includes(other) ? nowhere : undefined);
+        },
+      ),
     );
   });
 
@@ -155,7 +173,8 @@ describe('routesTable', () => {
     try {
       const path = join(folder, 'routes.regexp');
       writeFileSync(path, routesTable(['mail-1.example.org'], nowhere));
-      const asked = (address: string) => spawnSync('postmap', ['-q', address, `regexp:${path}`], { encoding: 'utf8' }).stdout.trim();
+      const asked = (address: string) =>
+        spawnSync('postmap', ['-q', address, `regexp:${path}`], { encoding: 'utf8' }).stdout.trim();
       expect(asked('Alice+x@Mail-1.example.org')).toBe(nowhere);
       expect(asked('alice@mail-1xexample.org')).toBe('');
       expect(asked('alice@sub.mail-1.example.org')).toBe('');

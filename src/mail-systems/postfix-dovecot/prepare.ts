@@ -4,7 +4,7 @@ import { script } from '../../hosts/command.ts';
 import type { MailContext } from '../mail-system.ts';
 import { doorSteps } from './door.ts';
 import { fence, fenced, runningUnits } from './freeze.ts';
-import { dovecotUnits, postfixUnits } from './names.ts';
+import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 
 /** NEW is closed before anything is brought to it: nothing delivers, serves, or starts at boot. */
 export function prepareSteps(
@@ -14,7 +14,7 @@ export function prepareSteps(
   copying: readonly Step[] = [],
 ): readonly Step[] {
   const { new: target, migration } = context;
-  const units = [...dovecotUnits, ...postfixUnits];
+  const units = [...dovecotUnits, ...postfixUnits, ...milterUnits];
   return [
     {
       id: 'fence',
