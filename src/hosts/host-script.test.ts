@@ -624,11 +624,11 @@ describe('freeze, thaw and release', () => {
     freeze();
     expect(frozen()).toBe(true);
     expect(readFileSync(join(temporary, 'units/mail-cutover-example-thaw.timer'), 'utf8')).toMatch(
-      /^OnCalendar=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nPersistent=true$/m,
+      /^OnCalendar=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nOnBootSec=30$/m,
     );
     expect(
       readFileSync(join(temporary, 'units/mail-cutover-example-thaw.service'), 'utf8'),
-    ).toContain(`ExecStart=${base}/bin/hostctl thaw\nRestart=on-failure\n`);
+    ).toContain(`ExecStart=${base}/bin/hostctl thaw-when-due\nRestart=on-failure\n`);
     expect(well(['thaw'])).toBe('thawed');
     expect(frozen()).toBe(false);
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);

@@ -209,25 +209,33 @@ remove_parents() { # PATH HIGHEST: empty folders above PATH, up to HIGHEST
   done
 }
 
-edit_tree() { # GROUP ID STAGING PATH: PATH, a file or a folder, becomes what STAGING/PATH is
-  if ! recorded "$1" "$2"; then
-    if [ -e "$4" ] || [ -L "$4" ]; then
-      mkdir -p "$base/undo/saved"
-      rm -rf -- "$base/undo/saved/$1-$2"
-      cp -a -- "$4" "$base/undo/saved/$1-$2"
-      sync -f -- "$base/undo/saved" 2>/dev/null || sync
-      printf saved | record "$1" "$2" tree "$4"
-    else
-      printf 'absent:%s' "$(first_missing "$4")" | record "$1" "$2" tree "$4"
-    fi
+edit_tree() { # GROUP STAGING PATH...: each PATH, a file or a folder, becomes what STAGING/PATH is
+  group=$1; staging=$2; shift 2
+  for path; do
+    id=$(printf '%s' "\${path#/}" | tr -c 'A-Za-z0-9.' -)
+    record_tree "$group" "$id" "$path"
+    make_parents "$staging" "$path"
+    rm -rf -- "$path.mail-cutover.new"
+    cp -a -- "$staging$path" "$path.mail-cutover.new"
+    put_tree "$path.mail-cutover.new" "$path"
+  done
+}
+
+record_tree() { # GROUP ID PATH
+  if recorded "$1" "$2"; then return 0; fi
+  if [ -e "$3" ] || [ -L "$3" ]; then
+    mkdir -p "$base/undo/saved"
+    rm -rf -- "$base/undo/saved/$1-$2"
+    cp -a -- "$3" "$base/undo/saved/$1-$2"
+    sync -f -- "$base/undo/saved" 2>/dev/null || sync
+    printf saved | record "$1" "$2" tree "$3"
+  else
+    printf 'absent:%s' "$(first_missing "$3")" | record "$1" "$2" tree "$3"
   fi
-  make_parents "$3" "$4"
-  rm -rf -- "$4.mail-cutover.new"
-  cp -a -- "$3$4" "$4.mail-cutover.new"
-  put_tree "$4.mail-cutover.new" "$4"
 }
 
 undo_tree() { # RECORD PATH SAVED
+  rm -f -- "$base/configuration-copied" # so that prepare looks again, should this be cut off
   made=$(cat "$1/before")
   if [ "$made" = saved ]; then
     rm -rf -- "$2.mail-cutover.new"
@@ -346,6 +354,22 @@ move_queue() { # FROM TO
   done
 }
 
+# The kernel keeps a sealed tree from changing, whoever tries: mount(8), a read-only bind mount.
+sealed() { findmnt -rno OPTIONS --mountpoint "$1" 2>/dev/null | tail -n 1 | grep -q '^ro\b'; }
+
+edit_seal() { # GROUP ID TREE
+  recorded "$1" "$2" || record "$1" "$2" seal "$3" < /dev/null
+  if sealed "$3"; then return 0; fi
+  # Read-only before it is put in place: services in mount namespaces of their own (systemd.exec(5),
+  # ProtectSystem) get the mount, but would not get a later change of its flags.
+  mkdir -p "$base/seal"
+  mount --bind -- "$3" "$base/seal"
+  mount --make-private -- "$base/seal"
+  if mount -o remount,bind,ro -- "$base/seal"; then mount --bind -- "$base/seal" "$3"; fi
+  umount -- "$base/seal"
+  sealed "$3" || die "$3 can't be made read-only here"
+}
+
 undo_one() { # DIRECTORY
   what=$(cat "$1/what")
   case $(cat "$1/kind") in
@@ -361,7 +385,11 @@ undo_one() { # DIRECTORY
         cp -a --remove-destination -- "$base/undo/saved/$group-$id" "$what.mail-cutover"
         replace "$what"
       else rm -f -- "$what" "$what.mail-cutover"; fi
-      case $what in /etc/systemd/*) units_changed=1 ;; esac ;;
+      case $what in
+        /etc/systemd/*)
+          rmdir -- "\${what%/*}" 2>/dev/null || : # a folder for drop-ins that holds none
+          units_changed=1 ;;
+      esac ;;
     block)
       id=\${1##*/}
       undo_block "$what" "\${id#*-}" "$1/before" ;;
@@ -373,6 +401,9 @@ undo_one() { # DIRECTORY
     member)
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;
+    seal)
+      # Lazily: somebody may be reading there.
+      if sealed "$what"; then umount -l -- "$what"; fi ;;
     unit)
       if [ "$(cat "$1/before")" = active ]; then
         [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload
@@ -415,6 +446,8 @@ thaw() {
   durable "$base"
   undo_group freeze
   disarm
+  # What was held is delivered now, not at the next run of the queue.
+  if command -v postqueue >/dev/null && postfix status 2>/dev/null; then postqueue -f; fi
   printf 'thawed\n'
 }
 
@@ -426,15 +459,21 @@ begin_freeze() { # MINUTES
   [ ! -e "$base/released" ] || die "service was already handed over to NEW at $(cat "$base/released")"
   [ -e "$base/frozen" ] || stamp | put "$base/frozen"
   rm -f -- "$base/thawed"
-  deadline=$(date -u -d "@$(($(now) + $1 * 60))" '+%Y-%m-%d %H:%M:%S UTC')
+  due=$(($(now) + $1 * 60))
+  printf '%s' "$due" | put "$base/deadline"
+  deadline=$(date -u -d "@$due" '+%Y-%m-%d %H:%M:%S UTC')
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
   # Tried again until it has worked: a command may be under way. 94: service was handed over.
-  printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
-  # Persistent: a limit that passes while the host is down counts at its next boot.
-  printf '[Unit]\nDescription=mail-cutover %s: limit of the freeze\n[Timer]\nOnCalendar=%s\nPersistent=true\nAccuracySec=1s\n[Install]\nWantedBy=timers.target\n' "$name" "$deadline" | put "$unit.timer"
+  printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw-when-due\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
+  # At each boot too: the limit may have passed, or a thaw been cut off, while the host was down.
+  printf '[Unit]\nDescription=mail-cutover %s: limit of the freeze\n[Timer]\nOnCalendar=%s\nOnBootSec=30\nAccuracySec=1s\n[Install]\nWantedBy=timers.target\n' "$name" "$deadline" | put "$unit.timer"
   systemctl daemon-reload
   systemctl enable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1
   printf '%s\n' "$deadline"
+}
+
+thaw_when_due() {
+  if [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; then thaw; fi
 }
 
 release() { # the one commit point, on the host that gives service away
@@ -479,6 +518,8 @@ case $action in
   status) status ;;
   thaw) under_lock x 60 "$0" thaw-locked ;;
   thaw-locked) thaw ;;
+  thaw-when-due) under_lock x 60 "$0" thaw-when-due-locked ;;
+  thaw-when-due-locked) thaw_when_due ;;
   lock) under_lock x 30 "$0" lock-locked "$@" ;;
   lock-locked) take_lock "$@" ;;
   renew) under_lock s 30 "$0" renew-locked "$@" ;;
@@ -500,6 +541,8 @@ case $action in
   accounts) edit_accounts "$@" ;;
   stop) edit_stop "$@" ;;
   queue) edit_queue "$@" ;;
+  seal) edit_seal "$@" ;;
+  sealed) sealed "$1" ;;
   queue-release) move_queue "$base/queue" "$1" ;;
   undo) undo_group "$@" ;;
   reload) reload_services ;;

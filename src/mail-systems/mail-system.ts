@@ -25,6 +25,11 @@ export interface Contents {
   readonly stores: readonly string[];
   /** Files and folders that mail needs: password files, keys, aliases. */
   readonly carried: readonly string[];
+  /**
+   * Names of files that may change in the freeze and need not be equal after it: counts that a
+   * service keeps which can't be closed. Empty where nothing may write.
+   */
+  readonly bookkeeping: readonly string[];
 }
 
 /** What can change a mailbox; freeze, fence and the proof of stillness all go by it. */

@@ -26,12 +26,13 @@ export async function copy(context: StageContext, live: boolean, extra: readonly
 
 /** Both hosts hold the same, to the entry. Returns a line of evidence. */
 export async function compare(context: StageContext): Promise<string> {
-  const { stores, carried } = await contents(context);
+  const { stores, carried, bookkeeping } = await contents(context);
   const manifests = await demandEqual(
     context.old,
     context.new,
     [...stores, ...carried],
     context.migration.options.verify,
+    bookkeeping,
   );
   for (const { path, digest, entries } of manifests) {
     await context.note({ step: 'manifest', data: { path, digest, entries } });

@@ -1,6 +1,7 @@
 import type { Step } from '../engine/step.ts';
 import { command } from '../hosts/command.ts';
 import { proveStill } from '../mail-systems/stillness.ts';
+import { classify } from '../transfer/rsync-pass.ts';
 import { demandLowTtl } from './addresses.ts';
 import { contents } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
@@ -8,13 +9,15 @@ import { always } from './steps.ts';
 
 export async function freeze(context: StageContext): Promise<Stage> {
   if (context.migration.cutover === 'dns') demandLowTtl(context);
+  const { stores, bookkeeping } = await contents(context);
   return {
     action: 'freeze',
     steps: [
       limit(context),
       ...(await context.system.steps('freeze', context)),
+      ...(mayBeSealed(context, bookkeeping) ? [seal(context)] : []),
       always('prove-still', 'Prove that the mailboxes on OLD stand still', async () =>
-        proveStill(context.old, (await contents(context)).stores),
+        proveStill(context.old, stores, bookkeeping),
       ),
     ],
     onFailure: () => thaw(context),
@@ -30,6 +33,42 @@ function limit(context: StageContext): Step {
     title: `Let OLD thaw by itself after ${minutes} minutes`,
     done: async () => false,
     do: async () => `until ${await old.edit('begin-freeze', [String(minutes)], { purpose: 'set the limit of the freeze' })}`,
+  };
+}
+
+/** More trees than this are not worth two mounts each; the proof of stillness stands without. */
+const mostSeals = 100;
+
+/** A service that port 25 needs would fail on a read-only store, and mail would wait at its senders. */
+function mayBeSealed(context: StageContext, bookkeeping: readonly string[]): boolean {
+  return context.migration.freeze.mode === 'stop' || bookkeeping.length === 0;
+}
+
+/** The kernel keeps what was closed from changing: not every writer can be known. */
+function seal(context: StageContext): Step {
+  const { old } = context;
+  const trees = async () => {
+    const items = await classify(old, (await contents(context)).stores);
+    return items.filter((item) => item.kind === 'directory').map((item) => item.path);
+  };
+  return {
+    id: 'seal',
+    title: 'Make the mailboxes on OLD read-only',
+    async done() {
+      for (const tree of await trees()) {
+        const look = await old.read(command([old.hostctl, 'sealed', tree], { allow: [0, 1] }));
+        if (look.code !== 0) return false;
+      }
+      return true;
+    },
+    async do() {
+      const all = await trees();
+      if (all.length > mostSeals) return `not done: ${all.length} trees are more than ${mostSeals}`;
+      for (const [index, tree] of all.entries()) {
+        await old.edit('seal', ['freeze', `seal-${index}`, tree], { purpose: `seal ${tree}` });
+      }
+      return `${all.length} trees`;
+    },
   };
 }
 

@@ -74,14 +74,20 @@ async function refusesRelaying(context: StageContext): Promise<string> {
   return `${answer.recipient.code} for ${foreignRecipient}`;
 }
 
-/** Through SSH, because hosted runners can't reach port 25; by the host's public address, as a stranger. */
+/**
+ * Through SSH, because hosted runners can't reach port 25, and from OLD, because a stranger is what
+ * counts: NEW may trust its own address.
+ */
 async function ask(context: StageContext, recipient: string) {
   const { askRecipient } = await import('../mail-clients/smtp.ts');
-  const tunnel = await context.new.tunnel(context.migration.new.address, 25);
+  const tunnel = await context.old.tunnel(context.migration.new.address, 25);
   try {
     return await askRecipient(tunnel.port, 'postmaster@mail-cutover.invalid', recipient);
   } catch (error) {
-    throw new UserError(`${context.new.label}: port 25 does not answer. Look at Postfix there`, { cause: error });
+    throw new UserError(
+      `${context.new.label}: port 25 does not answer OLD. Look at Postfix there, and whether OLD may send to port 25`,
+      { cause: error },
+    );
   } finally {
     await tunnel.close();
   }

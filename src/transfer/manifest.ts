@@ -19,27 +19,37 @@ export interface Manifest {
 /**
  * No pipeline in it: each part writes a file, so that a failure in any of them ends the script.
  * -H: a tree that is a link to a folder is what lies there, as it is for rsync.
- * `$1` tree, `$2` depth, `$3` what to put out: `digest`, `list`.
+ * Of folders the modification time counts only for `cur` and `new`, by which servers tell whether an
+ * index is fresh. `$1` tree, `$2` depth, `$3` what to put out: `digest`, `list`; then file names that
+ * do not count.
  */
 const manifestScript = String.raw`
 umask 077
 out=$(mktemp -d /run/mail-cutover.XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf -- "$out"' EXIT
-if [ ! -e "$1" ] && [ ! -L "$1" ]; then printf 'missing\0' > "$out/list"
+tree=$1; depth=$2; wanted=$3; shift 3
+todo=$#
+while [ "$todo" -gt 0 ]; do
+  set -- "$@" ! -name "$1"
+  shift
+  todo=$((todo - 1))
+done
+if [ ! -e "$tree" ] && [ ! -L "$tree" ]; then printf 'missing\0' > "$out/list"
 else
-  LC_ALL=C find -H "$1" \
-    \( -type d -printf 'd %m %u:%g %T@ %P\0' \) -o \
+  LC_ALL=C find -H "$tree" \
+    \( -type d \( -name cur -o -name new \) -printf 'd %m %u:%g %T@ %P\0' \) -o \
+    \( -type d -printf 'd %m %u:%g %P\0' \) -o \
     \( -type l -printf 'l %u:%g %P//%l\0' \) -o \
-    \( -type f -printf 'f %m %u:%g %s %n %T@ %P\0' \) -o -printf 'o %y %m %u:%g %P\0' > "$out/names"
-  case $2 in
-    full) find -H "$1" -type f -print0 > "$out/files" ;;
+    \( -type f "$@" -printf 'f %m %u:%g %s %n %T@ %P\0' \) -o ! -type f -printf 'o %y %m %u:%g %P\0' > "$out/names"
+  case $depth in
+    full) find -H "$tree" -type f "$@" -print0 > "$out/files" ;;
     sample)
-      find -H "$1" -type f -print0 > "$out/all"
+      find -H "$tree" -type f "$@" -print0 > "$out/all"
       LC_ALL=C sort -z -o "$out/all" "$out/all"
       count=$(tr -cd '\0' < "$out/all" | wc -c)
       awk -v RS='\0' -v ORS='\0' -v step=$((count / 200 + 1)) 'NR % step == 1 || step == 1' "$out/all" > "$out/files"
-      find -H "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
-    *) find -H "$1" -type f \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
+      find -H "$tree" -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
+    *) find -H "$tree" -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
   esac
   LC_ALL=C sort -z -u -o "$out/files" "$out/files"
   : > "$out/sums"
@@ -47,15 +57,21 @@ else
   cat "$out/names" "$out/sums" > "$out/list"
   LC_ALL=C sort -z -o "$out/list" "$out/list"
 fi
-if [ "$3" = list ]; then cat "$out/list"
+if [ "$wanted" = list ]; then cat "$out/list"
 else
   sha256sum < "$out/list" > "$out/digest"
   printf '%s %s\n' "$(cut -d' ' -f1 "$out/digest")" "$(tr -cd '\0' < "$out/list" | wc -c)"
 fi`;
 
-export async function manifest(host: Host, path: string, depth: Depth): Promise<Manifest> {
+/** `ignored`: names of files that do not count, wherever they lie. */
+export async function manifest(
+  host: Host,
+  path: string,
+  depth: Depth,
+  ignored: readonly string[] = [],
+): Promise<Manifest> {
   const result = await host.read(
-    script(manifestScript, [path, depth, 'digest'], { timeout: 7200, purpose: `list ${path}` }),
+    script(manifestScript, [path, depth, 'digest', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
   );
   const [digest = '', entries = '0'] = result.stdout.toString('utf8').trim().split(' ');
   return { path, digest, entries: Number(entries) };
@@ -67,11 +83,12 @@ export async function differences(
   target: Host,
   path: string,
   depth: Depth,
+  ignored: readonly string[] = [],
 ): Promise<readonly string[]> {
   const list = async (host: Host) =>
     (
       await host.read(
-        script(manifestScript, [path, depth, 'list'], { timeout: 7200, purpose: `list ${path}` }),
+        script(manifestScript, [path, depth, 'list', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
       )
     ).stdout
       .toString('latin1')
@@ -96,15 +113,16 @@ export async function demandEqual(
   target: Host,
   paths: readonly string[],
   depth: Depth,
+  ignored: readonly string[] = [],
 ): Promise<readonly Manifest[]> {
   const equal: Manifest[] = [];
   for (const path of paths) {
     const [there, here] = await Promise.all([
-      manifest(source, path, depth),
-      manifest(target, path, depth),
+      manifest(source, path, depth, ignored),
+      manifest(target, path, depth, ignored),
     ]);
     if (there.digest !== here.digest) {
-      const found = await differences(source, target, path, depth);
+      const found = await differences(source, target, path, depth, ignored);
       throw new UserError(
         `${path} differs between the hosts in ${found.length} entries: ${found.slice(0, 5).join('; ')}. Run the pass again; if it differs still, look for a program that writes there`,
       );

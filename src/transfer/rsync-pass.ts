@@ -16,10 +16,6 @@ export interface PassOptions {
   readonly items: readonly Item[];
   /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
   readonly live: boolean;
-  /** Folder on the target under which the items are put, instead of where they are on the source. */
-  readonly into?: string;
-  /** Patterns of rsync(1) for what is left out. */
-  readonly exclude?: readonly string[];
   readonly log: (line: string) => void;
 }
 
@@ -45,8 +41,7 @@ export async function classify(source: Host, paths: readonly string[]): Promise<
 export async function rsyncPass(options: PassOptions): Promise<void> {
   const { source, target } = options;
   const present = options.items.filter((item) => item.kind !== 'missing');
-  const place = (item: Item) => `${options.into ?? ''}${directoryOf(item)}`;
-  const directories = [...new Set(present.map(place))];
+  const directories = [...new Set(present.map(directoryOf))];
   await target.change(
     script('for path; do mkdir -p -- "$path"; done', directories, { purpose: 'make the folders' }),
   );
@@ -57,9 +52,8 @@ export async function rsyncPass(options: PassOptions): Promise<void> {
         command(
           rsyncWords(
             item,
-            options.exclude ?? [],
             key.remoteShell,
-            `${key.destination}::${key.module(place(item))}/`,
+            `${key.destination}::${key.module(directoryOf(item))}/`,
           ),
           {
             allow: options.live ? [0, vanished] : [0],
@@ -84,15 +78,51 @@ function directoryOf(item: Item): string {
     : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
 }
 
-function rsyncWords(
-  item: Item,
-  exclude: readonly string[],
-  remoteShell: string,
-  destination: string,
-): readonly string[] {
-  const common = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e', remoteShell];
-  common.push(...exclude.map((pattern) => `--exclude=${pattern}`));
+const rsyncCommand = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e'];
+
+function rsyncWords(item: Item, remoteShell: string, destination: string): readonly string[] {
+  const common = [...rsyncCommand, remoteShell];
   return item.kind === 'directory'
     ? [...common, '--delete', '--', `${item.path}/`, destination]
     : [...common, '--', item.path, destination];
+}
+
+export interface AsideOptions extends Omit<PassOptions, 'items' | 'live' | 'log'> {
+  readonly paths: readonly string[];
+  /** Folder on the target under which the paths are put, with the folders above them. */
+  readonly into: string;
+  /** Patterns of rsync(1) for what is left out. */
+  readonly exclude: readonly string[];
+}
+
+/** Copies paths of the source, which may be in use, into a folder of the target where nothing serves them. */
+export async function rsyncAside(aside: AsideOptions): Promise<void> {
+  const { source, target, into } = aside;
+  await target.change(command(['mkdir', '-p', '--', into], { purpose: 'make the folder' }));
+  const key = await createPassKey({ ...aside, directories: [into] });
+  try {
+    const excluded = aside.exclude.map((pattern) => `--exclude=${pattern}`);
+    const destination = `${key.destination}::${key.module(into)}/`;
+    await source.change(
+      // --relative brings the folders above each path, with owner and mode.
+      command(
+        [
+          ...rsyncCommand,
+          key.remoteShell,
+          '--relative',
+          ...excluded,
+          '--',
+          ...aside.paths,
+          destination,
+        ],
+        {
+          allow: [0, vanished],
+          timeout: 3600,
+          purpose: 'copy the configuration',
+        },
+      ),
+    );
+  } finally {
+    await key.remove();
+  }
 }

@@ -27,8 +27,13 @@ export async function checks(
   ];
   if (!oldPostfix || !newPostfix || !oldDovecot || !newDovecot) return missing;
   return [
-    ...(await missingPaths(old, stores, 'the store', 'stores')),
-    ...(await missingPaths(old, carried, 'the path', 'carry')),
+    ...(await missingPaths(old, stores, 'the store', 'correct stores in the migration file')),
+    ...(await missingPaths(
+      old,
+      carried,
+      'the path',
+      'correct carry in the migration file, or the passdb in Dovecot that names it',
+    )),
     ...(await remoteStores(old, stores)),
     ...(await remoteStores(target, stores)),
     ...(await otherDomains(context, old, oldPostfix)),
@@ -38,7 +43,7 @@ export async function checks(
     ...dovecotChecks(context, oldDovecot, newDovecot),
     ...(await copyChecks(
       context,
-      { stores, carried },
+      { carried },
       { old: oldPostfix, new: newPostfix },
       { old: oldDovecot, new: newDovecot },
     )),
@@ -72,23 +77,18 @@ async function missingPaths(
   old: MailHost,
   paths: readonly string[],
   what: string,
-  key: string,
+  cure: string,
 ): Promise<Finding[]> {
   const result = await old.read(
     script('for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done', paths, {
-      purpose: `look for what ${key} names`,
+      purpose: 'look for stores and carried paths',
     }),
   );
   return result.stdout
     .toString('utf8')
     .split('\0')
     .filter((path) => path !== '')
-    .map((path) =>
-      blocks(
-        `${old.label}: ${what} ${printable(path)} does not exist`,
-        `correct ${key} in the migration file`,
-      ),
-    );
+    .map((path) => blocks(`${old.label}: ${what} ${printable(path)} does not exist`, cure));
 }
 
 /** A store on a network file system: others may write there, and a freeze of OLD would not stop them. */

@@ -66,12 +66,21 @@ export function accountsStep(
     id: 'accounts',
     title: 'Make the users and groups that own mail on OLD',
     done: async () => {
-      const [wanted, here] = await Promise.all([owners().then((names) => wantedAccounts(context, names)), accountsOf(target)]);
+      const [wanted, here] = await Promise.all([
+        owners().then((names) => wantedAccounts(context, names)),
+        accountsOf(target),
+      ]);
       const missing = missingAccounts(wanted, here);
-      return missing.users.length + missing.groups.length + missing.members.length === 0 && !(await isUnfinished(target));
+      return (
+        missing.users.length + missing.groups.length + missing.members.length === 0 &&
+        !(await isUnfinished(target))
+      );
     },
     do: async () => {
-      const [wanted, here] = await Promise.all([owners().then((names) => wantedAccounts(context, names)), accountsOf(target)]);
+      const [wanted, here] = await Promise.all([
+        owners().then((names) => wantedAccounts(context, names)),
+        accountsOf(target),
+      ]);
       // Those that an earlier try has begun are named again: hostctl knows which are ours.
       const toMake = (await isUnfinished(target)) ? wanted : missingAccounts(wanted, here);
       await target.edit('put', [unfinished], { stdin: 'see undo/accounts\n' });
@@ -95,7 +104,10 @@ export async function ownerNumbers(
   context: MailContext,
   owners: readonly string[],
 ): Promise<{ uids: Numbers; gids: Numbers }> {
-  const [wanted, here] = await Promise.all([wantedAccounts(context, owners), accountsOf(context.new)]);
+  const [wanted, here] = await Promise.all([
+    wantedAccounts(context, owners),
+    accountsOf(context.new),
+  ]);
   const uids = new Map<number, number>();
   const gids = new Map<number, number>();
   for (const { name, uid } of wanted.users) {
@@ -111,40 +123,65 @@ export async function ownerNumbers(
 
 async function wantedAccounts(context: MailContext, owners: readonly string[]): Promise<Accounts> {
   const there = await accountsOf(context.old);
-  const owning = new Set(owners.filter((owner) => owner.startsWith('u:')).map((owner) => owner.slice(2)));
-  const owningGroups = new Set(owners.filter((owner) => owner.startsWith('g:')).map((owner) => owner.slice(2)));
+  const owning = new Set(
+    owners.filter((owner) => owner.startsWith('u:')).map((owner) => owner.slice(2)),
+  );
+  const owningGroups = new Set(
+    owners.filter((owner) => owner.startsWith('g:')).map((owner) => owner.slice(2)),
+  );
   const receiving = (await deliversLocally(context))
     ? there.users.filter(({ uid }) => isRegular(uid)).map(({ name }) => name)
     : await spooled(context.old);
-  const users = there.users.filter(({ name, uid }) => uid !== 0 && (owning.has(name) || receiving.includes(name)));
+  const users = there.users.filter(
+    ({ name, uid }) => uid !== 0 && (owning.has(name) || receiving.includes(name)),
+  );
   const primary = new Set(users.map(({ gid }) => gid));
-  const groups = there.groups.filter(({ name, gid }) => gid !== 0 && (owningGroups.has(name) || primary.has(gid)));
+  const groups = there.groups.filter(
+    ({ name, gid }) => gid !== 0 && (owningGroups.has(name) || primary.has(gid)),
+  );
   return { users, groups, members: memberships(there, users, groups) };
 }
 
-function memberships(there: AccountFiles, users: readonly User[], groups: readonly Group[]): Accounts['members'] {
+function memberships(
+  there: AccountFiles,
+  users: readonly User[],
+  groups: readonly Group[],
+): Accounts['members'] {
   const people = new Set([...users.map(({ name }) => name), ...services]);
-  const wanted = new Set([...groups.map(({ name }) => name), ...services].filter((name) => !privileged.includes(name)));
+  const wanted = new Set(
+    [...groups.map(({ name }) => name), ...services].filter((name) => !privileged.includes(name)),
+  );
   return there.groups
     .filter(({ name }) => wanted.has(name))
-    .flatMap(({ name, members }) => members.filter((user) => people.has(user)).map((user) => ({ group: name, user })));
+    .flatMap(({ name, members }) =>
+      members.filter((user) => people.has(user)).map((user) => ({ group: name, user })),
+    );
 }
 
 /** Whether local(8) serves a domain that moves: then every regular user is a recipient. */
 async function deliversLocally({ migration, old }: MailContext): Promise<boolean> {
   const { parameters } = await demandPostfix(old);
   const destinations = words(parameters.get('mydestination'));
-  return destinations.some((word) => word.includes('/') || migration.domains.includes(word.toLowerCase()));
+  return destinations.some(
+    (word) => word.includes('/') || migration.domains.includes(word.toLowerCase()),
+  );
 }
 
 /** Regular users with a mailbox under /var/mail. */
 async function spooled(old: MailHost): Promise<readonly string[]> {
   const result = await old.read(
-    script('[ ! -d /var/mail ] || find /var/mail/ -mindepth 1 -maxdepth 1 -size +0 -printf "%f\\n"', [], {
-      purpose: 'look for mailboxes in /var/mail',
-    }),
+    script(
+      '[ ! -d /var/mail ] || find /var/mail/ -mindepth 1 -maxdepth 1 -size +0 -printf "%f\\n"',
+      [],
+      {
+        purpose: 'look for mailboxes in /var/mail',
+      },
+    ),
   );
-  return result.stdout.toString('utf8').split('\n').filter((name) => name !== '');
+  return result.stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((name) => name !== '');
 }
 
 /** Local files only: users of a directory service are brought to NEW by joining it. */
@@ -192,7 +229,10 @@ function missingAccounts(wanted: Accounts, here: AccountFiles): Accounts {
 
 async function isUnfinished(target: MailHost): Promise<boolean> {
   const result = await target.read(
-    script('[ -e "$1" ]', [`${target.folder}/${unfinished}`], { allow: [0, 1], purpose: 'look at the accounts' }),
+    script('[ -e "$1" ]', [`${target.folder}/${unfinished}`], {
+      allow: [0, 1],
+      purpose: 'look at the accounts',
+    }),
   );
   return result.code === 0;
 }
@@ -205,7 +245,17 @@ async function accountLines(old: MailHost, { users, groups, members }: Accounts)
   const lines = [
     ...groups.map(({ name, gid }) => `group:${name}:${gid}`),
     ...users.map(({ name, uid, gid, home, shell, gecos }) =>
-      ['user', name, uid, nameOf(gid), home, shell, homes.get(name) ?? '-::', shadow.get(name) ?? ':::::::', gecos].join(':'),
+      [
+        'user',
+        name,
+        uid,
+        nameOf(gid),
+        home,
+        shell,
+        homes.get(name) ?? '-::',
+        shadow.get(name) ?? ':::::::',
+        gecos,
+      ].join(':'),
     ),
     ...members.map((member) => `member:${member.group}:${member.user}`),
   ];
@@ -213,19 +263,28 @@ async function accountLines(old: MailHost, { users, groups, members }: Accounts)
 }
 
 /** `MODE:OWNER:GROUP` of each home that is there. */
-async function homesOf(old: MailHost, users: readonly User[]): Promise<ReadonlyMap<string, string>> {
+async function homesOf(
+  old: MailHost,
+  users: readonly User[],
+): Promise<ReadonlyMap<string, string>> {
   const result = await old.read(
     script(
       'while IFS=: read -r name home; do if [ "$home" != / ] && [ -d "$home" ]; then stat -c "$name:%a:%U:%G" -- "$home"; fi; done',
       [],
-      { stdin: users.map(({ name, home }) => `${name}:${home}\n`).join(''), purpose: 'look at the homes' },
+      {
+        stdin: users.map(({ name, home }) => `${name}:${home}\n`).join(''),
+        purpose: 'look at the homes',
+      },
     ),
   );
   return byName(result.stdout.toString('utf8'));
 }
 
 /** Hash and ages, the second to the eighth field of shadow(5). */
-async function shadowOf(old: MailHost, users: readonly User[]): Promise<ReadonlyMap<string, string>> {
+async function shadowOf(
+  old: MailHost,
+  users: readonly User[],
+): Promise<ReadonlyMap<string, string>> {
   if (users.length === 0) return new Map();
   const result = await old.read(
     script(

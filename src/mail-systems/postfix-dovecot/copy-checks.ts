@@ -8,7 +8,7 @@ import { words } from './postfix.ts';
 /** What `provision: copy` can't do, and what NEW lacks for it. Nothing of it for `prepared`. */
 export async function copyChecks(
   context: MailContext,
-  { carried }: Contents,
+  { carried }: Pick<Contents, 'carried'>,
   postfix: { readonly old: Postfix; readonly new: Postfix },
   dovecot: { readonly old: Dovecot; readonly new: Dovecot },
 ): Promise<readonly Finding[]> {
@@ -37,7 +37,13 @@ function versions(postfix: { old: Postfix; new: Postfix }): Finding[] {
 
 /** Every pass brings what is carried as it is on OLD, over what was rewritten. */
 function overwritten({ migration }: MailContext): Finding[] {
-  const rewritten = ['/etc/postfix', '/etc/dovecot', '/etc/postfix/main.cf', '/etc/postfix/master.cf', '/etc/dovecot/dovecot.conf'];
+  const rewritten = [
+    '/etc/postfix',
+    '/etc/dovecot',
+    '/etc/postfix/main.cf',
+    '/etc/postfix/master.cf',
+    '/etc/dovecot/dovecot.conf',
+  ];
   return migration.carry
     .filter((path) => rewritten.some((each) => each === path || each.startsWith(`${path}/`)))
     .map((path) =>
@@ -49,37 +55,53 @@ function overwritten({ migration }: MailContext): Finding[] {
 }
 
 const say = (host: MailHost, what: string, packageName: string): Finding =>
-  blocks(`${host.label}: ${what} is missing, and OLD's configuration uses it`, `install ${packageName} there`);
+  blocks(
+    `${host.label}: ${what} is missing, and OLD's configuration uses it`,
+    `install ${packageName} there`,
+  );
 
 async function mapTypes({ old, new: target }: MailContext, postfix: Postfix): Promise<Finding[]> {
   const types = async (host: MailHost) =>
-    words((await host.read(script('postconf -m', [], { purpose: 'list the map types' }))).stdout.toString('utf8'));
+    words(
+      (
+        await host.read(script('postconf -m', [], { purpose: 'list the map types' }))
+      ).stdout.toString('utf8'),
+    );
   const [there, here] = await Promise.all([types(old), types(target)]);
   const settings = [...postfix.parameters.values(), ...postfix.services.values()];
-  const used = (type: string) => settings.some((value) => new RegExp(`(?:^|[\\s,={:])${type}:[/{]`).test(value));
+  const used = (type: string) =>
+    settings.some((value) => new RegExp(`(?:^|[\\s,={:])${type}:[/{]`).test(value));
   return there
     .filter((type) => !here.includes(type) && used(type))
     .map((type) => say(target, `Postfix's map type ${type}`, `postfix-${type}`));
 }
 
 /** Programs in Dovecot's libexec_dir that serve a protocol, and Debian's packages of them. */
-const protocolPrograms: Readonly<Record<string, readonly [program: string, packageName: string]>> = {
-  imap: ['imap', 'dovecot-imapd'],
-  pop3: ['pop3', 'dovecot-pop3d'],
-  lmtp: ['lmtp', 'dovecot-lmtpd'],
-  sieve: ['managesieve', 'dovecot-managesieved'],
-  submission: ['submission', 'dovecot-submissiond'],
-};
+const protocolPrograms: Readonly<Record<string, readonly [program: string, packageName: string]>> =
+  {
+    imap: ['imap', 'dovecot-imapd'],
+    pop3: ['pop3', 'dovecot-pop3d'],
+    lmtp: ['lmtp', 'dovecot-lmtpd'],
+    sieve: ['managesieve', 'dovecot-managesieved'],
+    submission: ['submission', 'dovecot-submissiond'],
+  };
 
 function pluginPackage(plugin: string): string {
   if (/sieve/.test(plugin)) return 'dovecot-sieve';
   const match = /^fts_(solr|lucene|xapian|flatcurve)$/.exec(plugin)?.[1];
-  return match ? `dovecot-${match === 'xapian' || match === 'flatcurve' ? `fts-${match}` : match}` : 'dovecot-core';
+  return match
+    ? `dovecot-${match === 'xapian' || match === 'flatcurve' ? `fts-${match}` : match}`
+    : 'dovecot-core';
 }
 
-async function dovecotParts({ new: target }: MailContext, dovecot: { old: Dovecot }): Promise<Finding[]> {
+async function dovecotParts(
+  { new: target }: MailContext,
+  dovecot: { old: Dovecot },
+): Promise<Finding[]> {
   const { settings } = dovecot.old;
-  const protocols = words(settings.get('protocols')).filter((protocol) => protocol in protocolPrograms);
+  const protocols = words(settings.get('protocols')).filter(
+    (protocol) => protocol in protocolPrograms,
+  );
   const plugins = new Set(
     [...settings]
       .filter(([name]) => name.split('/').at(-1) === 'mail_plugins')
@@ -87,7 +109,9 @@ async function dovecotParts({ new: target }: MailContext, dovecot: { old: Doveco
       .filter((plugin) => !plugin.startsWith('$')),
   );
   const drivers = new Set(
-    [...settings].filter(([name]) => /^(?:passdb|userdb)(?:#\d+)?\/driver$/.test(name)).map(([, value]) => value),
+    [...settings]
+      .filter(([name]) => /^(?:passdb|userdb)(?:#\d+)?\/driver$/.test(name))
+      .map(([, value]) => value),
   );
   const result = await target.read(
     script(
@@ -104,7 +128,9 @@ async function dovecotParts({ new: target }: MailContext, dovecot: { old: Doveco
       [
         ...protocols.map((protocol) => `program/${protocolPrograms[protocol]?.[0]}`),
         ...[...plugins].map((plugin) => `plugin/${plugin}`),
-        ...[...drivers].filter((driver) => driver === 'ldap' || driver === 'lua').map((driver) => `driver/${driver}`),
+        ...[...drivers]
+          .filter((driver) => driver === 'ldap' || driver === 'lua')
+          .map((driver) => `driver/${driver}`),
       ],
       { purpose: "look for Dovecot's parts" },
     ),
@@ -116,8 +142,15 @@ async function dovecotParts({ new: target }: MailContext, dovecot: { old: Doveco
     .map((line) => {
       const [kind = '', name = ''] = line.split('/');
       if (kind === 'plugin') return say(target, `Dovecot's plugin ${name}`, pluginPackage(name));
-      if (kind === 'driver') return say(target, `Dovecot's driver ${name}`, name === 'lua' ? 'dovecot-auth-lua' : `dovecot-${name}`);
-      const packageName = Object.values(protocolPrograms).find(([program]) => program === name)?.[1];
+      if (kind === 'driver')
+        return say(
+          target,
+          `Dovecot's driver ${name}`,
+          name === 'lua' ? 'dovecot-auth-lua' : `dovecot-${name}`,
+        );
+      const packageName = Object.values(protocolPrograms).find(
+        ([program]) => program === name,
+      )?.[1];
       return say(target, `Dovecot's ${name}`, packageName ?? 'dovecot-core');
     });
 }
@@ -171,7 +204,9 @@ async function numericOwners(
   carried: readonly string[],
   dovecot: Dovecot,
 ): Promise<Finding[]> {
-  const files = dovecot.files.filter((file) => carried.some((path) => file === path || file.startsWith(`${path}/`)));
+  const files = dovecot.files.filter((file) =>
+    carried.some((path) => file === path || file.startsWith(`${path}/`)),
+  );
   if (files.length === 0) return [];
   const listed = await old.read(
     script(
@@ -186,7 +221,10 @@ async function numericOwners(
       { purpose: 'look for numbers in password files' },
     ),
   );
-  const numbers = listed.stdout.toString('utf8').split('\n').filter((line) => line !== '');
+  const numbers = listed.stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '');
   if (numbers.length === 0) return [];
   const others = await target.read(
     script(

@@ -1,7 +1,9 @@
 /** Settings whose values a log must not show, and lines that hold one in another way. */
-const secretName = /pass|secret|connect|dsn|token|\bkey\b|api_?key|private|salt|nonce|credential|\bpw\b|\bauth_bind|dnpass|userdn/i;
+const secretName =
+  /pass|secret|connect|dsn|token|\bkey\b|api_?key|private|salt|nonce|credential|\bpw\b|\bauth_bind|dnpass|userdn/i;
 /** `{SHA512-CRYPT}$6$…`, crypt(5), `user:password@host`, base64 of a key. */
-const secretValue = /\{[A-Z0-9.-]+\}\S|\$(?:\d|2[aby]|y|argon2\w*)\$|:\/\/[^/\s:]*:[^@\s]+@|[A-Za-z0-9+/]{48,}/;
+const secretValue =
+  /\{[A-Z0-9.-]+\}\S|\$(?:\d|2[aby]|y|argon2\w*)\$|:\/\/[^/\s:]*:[^@\s]+@|[A-Za-z0-9+/]{48,}/;
 const secretFile = /pass|secret|users$|sasl|sql|ldap|private|dkim|\.key$|\.pem$|shadow|dict/i;
 
 /**

@@ -41,7 +41,10 @@ export function plainAddress(text: string): string | undefined {
 /** Whole addresses only: 10.0.0.1 is not part of 10.0.0.10, nor of 1.10.0.0.1. */
 function withAddresses(text: string, addresses: ReadonlyMap<string, string>): string {
   return text
-    .replace(/(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)/g, (token) => addresses.get(token) ?? token)
+    .replace(
+      /(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)/g,
+      (token) => addresses.get(token) ?? token,
+    )
     .replace(
       /(?<![0-9A-Za-z:.])(ipv6:)?([0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![0-9A-Za-z:]|\.\d)/gi,
       (token, prefix: string | undefined, address: string) => {
@@ -55,8 +58,9 @@ function withAddresses(text: string, addresses: ReadonlyMap<string, string>): st
 /** Files in which the name of a host stands for the machine. In a table it is a mail domain. */
 function hasHostNames(path: string): boolean {
   return (
-    /^\/etc\/(?:postfix\/(?:main|master)\.cf|mailname|opendkim\.conf|default\/opendkim)$/.test(path) ||
-    /^\/etc\/(?:dovecot\/.*\.conf|opendkim\/.*(?:hosts|Hosts))$/.test(path)
+    /^\/etc\/(?:postfix\/(?:main|master)\.cf|mailname|opendkim\.conf|default\/opendkim)$/.test(
+      path,
+    ) || /^\/etc\/(?:dovecot\/.*\.conf|opendkim\/.*(?:hosts|Hosts))$/.test(path)
   );
 }
 
@@ -71,10 +75,15 @@ function withHostName(text: string, name: { old: string; new: string }): string 
 function withPostfixNumbers(text: string, { uids, gids }: Rewriting): string {
   return text.replace(/^[^#\s].*(?:\n[ \t#].*)*/gm, (logical) =>
     logical
-      .replace(/(virtual_([ug])id_maps\s*=[^#]*?static:)(\d+)/g, (whole, before: string, kind: string, number: string) =>
-        mapped(whole, before, kind === 'u' ? uids : gids, number),
+      .replace(
+        /(virtual_([ug])id_maps\s*=[^#]*?static:)(\d+)/g,
+        (whole, before: string, kind: string, number: string) =>
+          mapped(whole, before, kind === 'u' ? uids : gids, number),
       )
-      .replace(/^(virtual_minimum_uid\s*=\s*)(\d+)/, (_whole, before: string, number: string) => `${before}${lowest(Number(number), uids)}`),
+      .replace(
+        /^(virtual_minimum_uid\s*=\s*)(\d+)/,
+        (_whole, before: string, number: string) => `${before}${lowest(Number(number), uids)}`,
+      ),
   );
 }
 
@@ -82,17 +91,25 @@ function withPostfixNumbers(text: string, { uids, gids }: Rewriting): string {
 function withDovecotNumbers(text: string, { uids, gids }: Rewriting): string {
   return text.replace(/^(?!\s*#).*$/gm, (line) =>
     line
-      .replace(/\b((?:mail_|userdb_)?([ug])id\s*=\s*)(\d+)\b/g, (whole, before: string, kind: string, number: string) =>
-        mapped(whole, before, kind === 'u' ? uids : gids, number),
+      .replace(
+        /\b((?:mail_|userdb_)?([ug])id\s*=\s*)(\d+)\b/g,
+        (whole, before: string, kind: string, number: string) =>
+          mapped(whole, before, kind === 'u' ? uids : gids, number),
       )
-      .replace(/\b(\d+)(\s+as\s+(?:userdb_)?([ug])id\b)/gi, (whole, number: string, after: string, kind: string) => {
-        const other = (kind.toLowerCase() === 'u' ? uids : gids).get(Number(number));
-        return other === undefined ? whole : `${other}${after}`;
-      })
-      .replace(/^(\s*(first|last)_valid_([ug])id\s*=\s*)(\d+)/, (_whole, before: string, end: string, kind: string, number: string) => {
-        const numbers = kind === 'u' ? uids : gids;
-        return `${before}${end === 'first' ? lowest(Number(number), numbers) : highest(Number(number), numbers)}`;
-      }),
+      .replace(
+        /\b(\d+)(\s+as\s+(?:userdb_)?([ug])id\b)/gi,
+        (whole, number: string, after: string, kind: string) => {
+          const other = (kind.toLowerCase() === 'u' ? uids : gids).get(Number(number));
+          return other === undefined ? whole : `${other}${after}`;
+        },
+      )
+      .replace(
+        /^(\s*(first|last)_valid_([ug])id\s*=\s*)(\d+)/,
+        (_whole, before: string, end: string, kind: string, number: string) => {
+          const numbers = kind === 'u' ? uids : gids;
+          return `${before}${end === 'first' ? lowest(Number(number), numbers) : highest(Number(number), numbers)}`;
+        },
+      ),
   );
 }
 

@@ -22,7 +22,9 @@ const systemFiles =
  * opendkim.conf and the aliases name under /etc. A symbolic link comes with every step of its way.
  */
 export async function sourcesOf(old: MailHost): Promise<Sources> {
-  const result = await old.read(script(sourcesScript, [...trees, '--', ...files], { purpose: 'find the configuration' }));
+  const result = await old.read(
+    script(sourcesScript, [...trees, '--', ...files], { purpose: 'find the configuration' }),
+  );
   const found = result.stdout
     .toString('utf8')
     .split('\n')
@@ -32,7 +34,9 @@ export async function sourcesOf(old: MailHost): Promise<Sources> {
     .filter((line) => line.startsWith('f '))
     .map((line) => line.slice(2))
     .filter((path) => !systemFiles.test(path) && !/^\/(?:usr|dev|proc|sys|run)\//.test(path))
-    .filter((path) => !path.endsWith('.db') && !folders.some((folder) => path.startsWith(`${folder}/`)));
+    .filter(
+      (path) => !path.endsWith('.db') && !folders.some((folder) => path.startsWith(`${folder}/`)),
+    );
   return { trees: folders, files: [...new Set(others)].sort() };
 }
 
@@ -81,7 +85,8 @@ export function tablesOf({ parameters }: Pick<Postfix, 'parameters'>, root = '')
     for (const word of words(value.replaceAll(/[{}]/g, ' '))) {
       const match = /^(?:proxy:)?([a-z]+):(\/.+)$/.exec(word);
       if (!match?.[1] || !match[2]) continue;
-      const path = root !== '' && match[2].startsWith(root) ? match[2].slice(root.length) : match[2];
+      const path =
+        root !== '' && match[2].startsWith(root) ? match[2].slice(root.length) : match[2];
       const key = `${match[1]}:${path}`;
       const table = tables.get(key) ?? { type: match[1], path, settings: [] };
       table.settings.push(setting);
@@ -101,5 +106,7 @@ export const built: Readonly<Record<string, string>> = {
 
 /** aliases(5) tables are made by postalias(1), all others by postmap(1). */
 export function builder(table: Table): 'postalias' | 'postmap' {
-  return table.settings.some((setting) => /^alias_(?:maps|database)$/.test(setting)) ? 'postalias' : 'postmap';
+  return table.settings.some((setting) => /^alias_(?:maps|database)$/.test(setting))
+    ? 'postalias'
+    : 'postmap';
 }

@@ -1,6 +1,6 @@
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { classify, rsyncPass } from '../../transfer/rsync-pass.ts';
+import { rsyncAside } from '../../transfer/rsync-pass.ts';
 import type { MailContext } from '../mail-system.ts';
 import { withoutSecrets } from './copy-diff.ts';
 import { type Rewriting, rewrite } from './copy-rewrite.ts';
@@ -33,19 +33,18 @@ const packaged = [
 export async function bring(context: MailContext, sources: Sources): Promise<void> {
   const { old, new: target, migration } = context;
   const { folder, before, after } = stagingOf(target);
-  await target.change(command(['rm', '-rf', '--', folder], { purpose: 'empty the staging folder' }));
-  await rsyncPass({
+  await target.change(
+    command(['rm', '-rf', '--', folder], { purpose: 'empty the staging folder' }),
+  );
+  await rsyncAside({
     source: old,
     target,
     targetPort: migration.new.port,
     migration: migration.name,
-    items: await classify(old, [...sources.trees, ...sources.files]),
-    live: true,
+    paths: [...sources.trees, ...sources.files],
     into: before,
     exclude: ['mail-cutover-*', '*.mail-cutover.*'],
-    log: () => undefined,
   });
-  await sameParents(context, sources.files, before);
   await target.change(
     script(
       `before=$1; after=$2; shift 2
@@ -63,30 +62,6 @@ export async function bring(context: MailContext, sources: Sources): Promise<voi
   );
 }
 
-/** The folders above single files get owner and mode as on OLD: a file may have to make them on NEW. */
-async function sameParents({ old, new: target }: MailContext, files: readonly string[], root: string): Promise<void> {
-  const parents = new Set<string>();
-  for (const file of files) {
-    for (let path = file; path.lastIndexOf('/') > 0; ) {
-      path = path.slice(0, path.lastIndexOf('/'));
-      parents.add(path);
-    }
-  }
-  const stats = await old.read(
-    script('xargs -0 -r stat -c "%a %U:%G %n" --', [], {
-      stdin: [...parents].sort().map((path) => `${path}\0`).join(''),
-      purpose: 'look at the folders',
-    }),
-  );
-  await target.change(
-    script(
-      'while read -r mode owner path; do chown -- "$owner" "$1$path" && chmod -- "$mode" "$1$path"; done',
-      [root],
-      { stdin: stats.stdout, purpose: 'set the modes of the folders' },
-    ),
-  );
-}
-
 /** Files larger than this are no hand-written configuration; in bytes. */
 const largest = 4 * 1024 * 1024;
 
@@ -100,21 +75,29 @@ export async function rewriteStaged(
   const changed: string[] = [];
   for (const { path, content } of await stagedFiles(target, after)) {
     const isSpared = spared.some((each) => path === each || path.startsWith(`${each}/`));
-    const isPackaged = packaged.some((name) => path === `/etc/postfix/${name}` || path.startsWith(`/etc/postfix/${name}/`));
+    const isPackaged = packaged.some(
+      (name) => path === `/etc/postfix/${name}` || path.startsWith(`/etc/postfix/${name}/`),
+    );
     if (isSpared || isPackaged || content.includes(0)) continue;
     // One byte a character, so that whatever the encoding is, it stays.
     const text = content.toString('latin1');
     const other = rewrite(path, text, rewriting);
     if (other === text) continue;
     await target.change(
-      script('cat > "$1"', [`${after}${path}`], { stdin: Buffer.from(other, 'latin1'), purpose: `rewrite ${path}` }),
+      script('cat > "$1"', [`${after}${path}`], {
+        stdin: Buffer.from(other, 'latin1'),
+        purpose: `rewrite ${path}`,
+      }),
     );
     changed.push(path);
   }
   return changed;
 }
 
-async function stagedFiles(target: MailHost, root: string): Promise<readonly { path: string; content: Buffer }[]> {
+async function stagedFiles(
+  target: MailHost,
+  root: string,
+): Promise<readonly { path: string; content: Buffer }[]> {
   const result = await target.read(
     script(
       `cd "$1"
@@ -128,7 +111,8 @@ async function stagedFiles(target: MailHost, root: string): Promise<readonly { p
   const files: { path: string; content: Buffer }[] = [];
   for (let at = 0; at < result.stdout.length; ) {
     const end = result.stdout.indexOf(0, at);
-    const [, size = '0', path = ''] = /^(\d+) (.*)$/s.exec(result.stdout.toString('utf8', at, end)) ?? [];
+    const [, size = '0', path = ''] =
+      /^(\d+) (.*)$/s.exec(result.stdout.toString('utf8', at, end)) ?? [];
     at = end + 1 + Number(size);
     files.push({ path: `/${path}`, content: result.stdout.subarray(end + 1, at) });
   }
@@ -139,7 +123,11 @@ async function stagedFiles(target: MailHost, root: string): Promise<readonly { p
  * OLD's own name stays a mail domain: mail for it that still reaches OLD comes to NEW by the door,
  * and would be sent back were it not NEW's own.
  */
-export async function keepOldName(target: MailHost, oldName: string, wasDestination: boolean): Promise<void> {
+export async function keepOldName(
+  target: MailHost,
+  oldName: string,
+  wasDestination: boolean,
+): Promise<void> {
   if (!wasDestination) return;
   await target.change(
     script(
@@ -151,10 +139,13 @@ export async function keepOldName(target: MailHost, oldName: string, wasDestinat
   );
 }
 
-/** Makes every table anew: Berkeley DB files of another version can't be read. Returns how many. */
-export async function rebuild(target: MailHost, tables: readonly Table[]): Promise<number> {
+/** Makes every table anew: Berkeley DB files of another version can't be read. Returns their paths. */
+export async function rebuild(
+  target: MailHost,
+  tables: readonly Table[],
+): Promise<readonly string[]> {
   const { after } = stagingOf(target);
-  let count = 0;
+  const made: string[] = [];
   for (const table of tables.filter(({ type }) => type in built)) {
     // postmap(1) works as the owner of the source, who may not come into the staging folder.
     const result = await target.change(
@@ -171,9 +162,9 @@ export async function rebuild(target: MailHost, tables: readonly Table[]): Promi
         { allow: [0, 44], timeout: 1800, purpose: `build ${table.type}:${table.path}` },
       ),
     );
-    if (result.code === 0) count += 1;
+    if (result.code === 0) made.push(`${table.path}${built[table.type] ?? ''}`);
   }
-  return count;
+  return made;
 }
 
 /**
@@ -201,10 +192,14 @@ export async function checkStaged(target: MailHost, sources: Sources): Promise<r
 export async function stagedDifference(target: MailHost): Promise<readonly string[]> {
   const { folder } = stagingOf(target);
   const result = await target.read(
-    script('cd "$1"; diff -rN --no-dereference -U1 -x "*.db" -x "*.lmdb" -x "*.cdb" before after', [folder], {
-      allow: [0, 1],
-      purpose: 'show the difference',
-    }),
+    script(
+      'cd "$1"; diff -rN --no-dereference -U1 -x "*.db" -x "*.lmdb" -x "*.cdb" before after',
+      [folder],
+      {
+        allow: [0, 1],
+        purpose: 'show the difference',
+      },
+    ),
   );
   return withoutSecrets(result.stdout.toString('utf8'));
 }

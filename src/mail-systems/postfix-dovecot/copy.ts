@@ -28,7 +28,10 @@ const marker = 'configuration-copied';
 const mostLines = 400;
 
 /** `provision: copy`: OLD's accounts and configuration come to NEW, which must be fenced. */
-export function copySteps(context: MailContext, contents: () => Promise<Contents>): readonly Step[] {
+export function copySteps(
+  context: MailContext,
+  contents: () => Promise<Contents>,
+): readonly Step[] {
   const sources = once(() => sourcesOf(context.old));
   const owners = once(async () => {
     const [{ stores, carried }, { trees, files }] = await Promise.all([contents(), sources()]);
@@ -40,8 +43,10 @@ export function copySteps(context: MailContext, contents: () => Promise<Contents
       id: 'configuration',
       title: "Bring OLD's configuration to NEW, with addresses, names and numbers rewritten",
       done: async () =>
-        (await copiedDigest(context.new)) === (await sourceDigest(context.old, await sources(), (await contents()).carried)),
-      do: async () => copyConfiguration(context, await sources(), await owners(), (await contents()).carried),
+        (await copiedDigest(context.new)) ===
+        (await sourceDigest(context.old, await sources(), (await contents()).carried)),
+      do: async () =>
+        copyConfiguration(context, await sources(), await owners(), (await contents()).carried),
       undo: async () => {
         await context.new.edit('undo', [group]);
       },
@@ -70,14 +75,25 @@ async function copyConfiguration(
   const rewriting = await rewritingOf(context, postfix, owners);
   const changed = await rewriteStaged(target, rewriting, carried);
   const oldName = postfix.parameters.get('myhostname') ?? '';
-  await keepOldName(target, oldName, words(postfix.parameters.get('mydestination')).includes(oldName));
+  await keepOldName(
+    target,
+    oldName,
+    words(postfix.parameters.get('mydestination')).includes(oldName),
+  );
   const tables = await rebuild(target, await stagedTables(target));
   for (const line of await stagedDifference(target).then(shortened)) log.info(printable(line));
-  for (const line of await checkStaged(target, sources)) log.warning(`${target.label}: ${printable(line)}`);
-  await putInPlace(target, sources);
+  for (const line of await checkStaged(target, sources))
+    log.warning(`${target.label}: ${printable(line)}`);
+  // A table is made beside its source, which may lie outside the trees.
+  const beside = tables.filter(
+    (path) => !sources.trees.some((tree) => path.startsWith(`${tree}/`)),
+  );
+  await putInPlace(target, [...new Set([...sources.trees, ...sources.files, ...beside])]);
   await target.edit('put', [marker], { stdin: digest, purpose: 'note what was copied' });
-  await target.change(command(['rm', '-rf', '--', stagingOf(target).folder], { purpose: 'empty the staging folder' }));
-  return `${sources.trees.length} folders and ${sources.files.length} files; rewritten: ${changed.join(', ') || 'nothing'}; ${tables} tables built`;
+  await target.change(
+    command(['rm', '-rf', '--', stagingOf(target).folder], { purpose: 'empty the staging folder' }),
+  );
+  return `${sources.trees.length} folders and ${sources.files.length} files; rewritten: ${changed.join(', ') || 'nothing'}; ${tables.length} tables built`;
 }
 
 function shortened(lines: readonly string[]): readonly string[] {
@@ -86,18 +102,20 @@ function shortened(lines: readonly string[]): readonly string[] {
     : [...lines.slice(0, mostLines), `… ${lines.length - mostLines} more lines`];
 }
 
-async function putInPlace(target: MailHost, { trees, files }: Sources): Promise<void> {
+async function putInPlace(target: MailHost, paths: readonly string[]): Promise<void> {
   // The door stands in what is replaced; its own step sets it up again.
   await target.edit('undo', ['door'], { purpose: 'take the door down' });
   await keepFingerprint(target);
-  const { after } = stagingOf(target);
-  for (const path of [...trees, ...files]) {
-    const id = path.slice(1).replaceAll(/[^A-Za-z0-9.]/g, '-');
-    await target.edit('tree', [group, id, after, path], { purpose: `put ${path} in place` });
-  }
+  await target.edit('tree', [group, stagingOf(target).after, ...paths], {
+    purpose: 'put the configuration in place',
+  });
 }
 
-async function rewritingOf(context: MailContext, postfix: Postfix, owners: readonly string[]): Promise<Rewriting> {
+async function rewritingOf(
+  context: MailContext,
+  postfix: Postfix,
+  owners: readonly string[],
+): Promise<Rewriting> {
   const [addresses, hostName, numbers] = await Promise.all([
     addressPairs(context),
     hostNames(context),
@@ -116,14 +134,19 @@ async function rewritingOf(context: MailContext, postfix: Postfix, owners: reado
 }
 
 /** OLD's addresses, each with NEW's at the same place of its list; where NEW has fewer, with its first. */
-async function addressPairs({ old, new: target, migration }: MailContext): Promise<ReadonlyMap<string, string>> {
+async function addressPairs({
+  old,
+  new: target,
+  migration,
+}: MailContext): Promise<ReadonlyMap<string, string>> {
   const [there, here] = await Promise.all([
     addressesOf(old, migration.old['public-addresses']),
     addressesOf(target, migration.new['public-addresses']),
   ]);
   const pairs = new Map<string, string>();
   for (const isSix of [false, true]) {
-    const ofKind = (list: readonly string[]) => list.filter((address) => address.includes(':') === isSix);
+    const ofKind = (list: readonly string[]) =>
+      list.filter((address) => address.includes(':') === isSix);
     const targets = ofKind(here);
     for (const [index, address] of ofKind(there).entries()) {
       const other = targets[index] ?? targets[0];
@@ -134,18 +157,33 @@ async function addressPairs({ old, new: target, migration }: MailContext): Promi
 }
 
 /** Public ones first. Link-local ones name no host. */
-async function addressesOf(host: MailHost, publicOnes: readonly string[] | undefined): Promise<readonly string[]> {
+async function addressesOf(
+  host: MailHost,
+  publicOnes: readonly string[] | undefined,
+): Promise<readonly string[]> {
   const result = await host.read(
     script('ip -o addr show scope global', [], { purpose: 'read its own addresses' }),
   );
-  const own = [...result.stdout.toString('utf8').matchAll(/inet6? ([0-9a-f.:]+)/g)].map((match) => match[1] ?? '');
-  return [...new Set([...(publicOnes ?? []), ...own].map((address) => plainAddress(address) ?? address))];
+  const own = [...result.stdout.toString('utf8').matchAll(/inet6? ([0-9a-f.:]+)/g)].map(
+    (match) => match[1] ?? '',
+  );
+  return [
+    ...new Set([...(publicOnes ?? []), ...own].map((address) => plainAddress(address) ?? address)),
+  ];
 }
 
 /** The machines' own names; none where OLD's is one by which mail or clients find it. */
-async function hostNames({ old, new: target, migration }: MailContext): Promise<Rewriting['hostName']> {
+async function hostNames({
+  old,
+  new: target,
+  migration,
+}: MailContext): Promise<Rewriting['hostName']> {
   const nameOf = async (host: MailHost) =>
-    (await host.read(script('hostname -f 2>/dev/null || hostname', [], { purpose: 'read its name' }))).stdout
+    (
+      await host.read(
+        script('hostname -f 2>/dev/null || hostname', [], { purpose: 'read its name' }),
+      )
+    ).stdout
       .toString('utf8')
       .trim()
       .toLowerCase();
@@ -170,15 +208,23 @@ async function stagedTables(target: MailHost) {
 
 async function copiedDigest(target: MailHost): Promise<string | undefined> {
   const result = await target.read(
-    script('if [ -d "$1/undo/$2" ] && [ -e "$1/$3" ]; then cat "$1/$3"; fi', [target.folder, group, marker], {
-      purpose: 'look at what was copied',
-    }),
+    script(
+      'if [ -d "$1/undo/$2" ] && [ -e "$1/$3" ]; then cat "$1/$3"; fi',
+      [target.folder, group, marker],
+      {
+        purpose: 'look at what was copied',
+      },
+    ),
   );
   return result.stdout.toString('utf8').trim() || undefined;
 }
 
 /** Of names, modes, links and contents on OLD; not of what every pass brings, nor of our own files. */
-async function sourceDigest(old: MailHost, { trees, files }: Sources, carried: readonly string[]): Promise<string> {
+async function sourceDigest(
+  old: MailHost,
+  { trees, files }: Sources,
+  carried: readonly string[],
+): Promise<string> {
   const result = await old.read(
     script(
       `out=$(mktemp -d /run/mail-cutover.XXXXXX)
@@ -193,6 +239,8 @@ async function sourceDigest(old: MailHost, { trees, files }: Sources, carried: r
   const lines = result.stdout
     .toString('utf8')
     .split('\n')
-    .filter((line) => !carried.some((path) => line.endsWith(` ${path}`) || line.includes(` ${path}/`)));
+    .filter(
+      (line) => !carried.some((path) => line.endsWith(` ${path}`) || line.includes(` ${path}/`)),
+    );
   return createHash('sha256').update(lines.sort().join('\n')).digest('hex');
 }

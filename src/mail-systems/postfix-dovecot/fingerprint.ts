@@ -21,16 +21,23 @@ export const configurationGroup = 'configuration';
 /** A stable text of the configuration that a reviewer approves, as it was before our own edits. */
 export async function fingerprint(host: MailHost): Promise<string> {
   const before = await host.read(
-    script('if [ -d "$1/undo/$2" ] && [ -e "$1/$3" ]; then cat "$1/$3"; fi', [host.folder, configurationGroup, kept], {
-      purpose: 'look for the fingerprint from before',
-    }),
+    script(
+      'if [ -d "$1/undo/$2" ] && [ -e "$1/$3" ]; then cat "$1/$3"; fi',
+      [host.folder, configurationGroup, kept],
+      {
+        purpose: 'look for the fingerprint from before',
+      },
+    ),
   );
   return before.stdout.toString('utf8').trim() || fingerprintNow(host);
 }
 
 /** Keeps the fingerprint for the time that the configuration is ours. Before its first edit. */
 export async function keepFingerprint(host: MailHost): Promise<void> {
-  await host.edit('put', [kept], { stdin: await fingerprint(host), purpose: 'keep the fingerprint' });
+  await host.edit('put', [kept], {
+    stdin: await fingerprint(host),
+    purpose: 'keep the fingerprint',
+  });
 }
 
 async function fingerprintNow(host: MailHost): Promise<string> {

@@ -158,9 +158,11 @@ export async function route(
 
 /** regexp_table(5); patterns are matched without regard to case. */
 export function routesTable(domains: readonly string[], destination: string): string {
-  const lines = domains.map(
-    (domain) => `/@${domain.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')}$/ ${destination}\n`,
-  );
+  const lines = domains.map((domain) => {
+    const literal = domain.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+    // ".example.org" in transport(5) means every name below example.org.
+    return `/@${domain.startsWith('.') ? '.+' : ''}${literal}$/ ${destination}\n`;
+  });
   return `# mail-cutover: every address that this host delivered itself.\n${lines.join('')}`;
 }
 

@@ -2,7 +2,7 @@ import type { Contents, MailContext, MailStage, MailSystem } from '../mail-syste
 import { activateSteps, forwardSteps } from './activate.ts';
 import { checks } from './checks.ts';
 import { copySteps } from './copy.ts';
-import { readDovecot, withoutNested } from './dovecot.ts';
+import { type Dovecot, readDovecot, withoutNested } from './dovecot.ts';
 import { fingerprint } from './fingerprint.ts';
 import { holdSteps, stopSteps } from './freeze.ts';
 import { dovecotUnits, postfixUnits } from './names.ts';
@@ -54,6 +54,22 @@ export const postfixDovecot: MailSystem = {
   queue: (host) => queueStatus(host),
 };
 
+/**
+ * quota-status answers port 25 of a frozen OLD, and to do so counts mailboxes anew now and then. It
+ * touches no message: the sums and the list of mailboxes are made again from the store by whoever
+ * needs them.
+ */
+const quotaBookkeeping = [
+  'maildirsize',
+  'dovecot.list.index',
+  'dovecot.list.index.log',
+  'dovecot.list.index.log.2',
+];
+
+function hasQuotaStatus(dovecot: Dovecot): boolean {
+  return [...dovecot.settings.values()].some((value) => value.startsWith('quota-status'));
+}
+
 async function contents(context: MailContext): Promise<Contents> {
   const { migration, old } = context;
   const [dovecot, postfix] = await Promise.all([readDovecot(old), readPostfix(old)]);
@@ -66,5 +82,9 @@ async function contents(context: MailContext): Promise<Contents> {
   const carried = [...migration.carry, ...(dovecot?.files ?? [])].filter(
     (path) => !stores.some((store) => path === store || path.startsWith(`${store}/`)),
   );
-  return { stores, carried: withoutNested(carried) };
+  return {
+    stores,
+    carried: withoutNested(carried),
+    bookkeeping: dovecot && hasQuotaStatus(dovecot) ? quotaBookkeeping : [],
+  };
 }
