@@ -24,10 +24,10 @@ import { registerSecret } from './hosts/redaction.ts';
 import { ConnectionLost } from './hosts/ssh-connection.ts';
 import type { Finding, MailStage, MailSystem } from './mail-systems/mail-system.ts';
 import { postfixDovecot } from './mail-systems/postfix-dovecot/index.ts';
-import { type Report, summary } from './report/summary.ts';
-import { findings as allFindings, type Plan, readPlan } from './stages/plan.ts';
 import { downtimeSeconds } from './report/downtime.ts';
+import { type Report, summary } from './report/summary.ts';
 import { has } from './stages/ownership.ts';
+import { findings as allFindings, type Plan, readPlan } from './stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from './stages/registry.ts';
 import type { StageContext } from './stages/stage.ts';
 import { removePassKey } from './transfer/pass-key.ts';
@@ -99,6 +99,8 @@ const lockHolder = 'lock-holder';
 const keyGone = 'key-gone';
 
 async function build(inputs: Inputs): Promise<Parts> {
+  if (inputs.shard.count !== 1)
+    throw new UserError('shard: parts of a store are not built yet. Leave shard out');
   const migration = await loadMigration(inputs.config);
   for (const secret of [
     inputs.sshKeys.old,
@@ -131,7 +133,9 @@ async function build(inputs: Inputs): Promise<Parts> {
     new: target,
     files: [migrationFiles(old), migrationFiles(target)],
     system: systems[migration['mail-system']],
-    dns: await Promise.all(migration.dns.map((zone) => dnsProvider(zone, credentials.get(zone.zone)))),
+    dns: await Promise.all(
+      migration.dns.map((zone) => dnsProvider(zone, credentials.get(zone.zone))),
+    ),
   };
 }
 
@@ -147,12 +151,24 @@ interface Result {
 async function runPlan(parts: Parts): Promise<Result> {
   const entries = await Journal.read(parts.files);
   const state = await observed(parts, entries);
-  const context = contextOf(parts, state, () => sinceRollback(entries), async () => undefined);
+  const context = contextOf(
+    parts,
+    state,
+    () => sinceRollback(entries),
+    async () => undefined,
+  );
   const found = await allFindings(context, 'plan');
   refuseBlocked(found);
   for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
   const plan = await readPlan(context);
-  return { entries, state, planDigest: await digest(context, plan), steps: [], findings: found, plan };
+  return {
+    entries,
+    state,
+    planDigest: await digest(context, plan),
+    steps: [],
+    findings: found,
+    plan,
+  };
 }
 
 async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
@@ -161,7 +177,12 @@ async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   const entries = await Journal.read(parts.files);
   const state = await observed(parts, entries);
   demand(mayRun(action, state, rules), stage, state);
-  const context = contextOf(parts, state, () => sinceRollback(entries), async () => undefined);
+  const context = contextOf(
+    parts,
+    state,
+    () => sinceRollback(entries),
+    async () => undefined,
+  );
   const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
   refuseBlocked(found);
   const planDigest = await approvedDigest(stage, context);
@@ -192,8 +213,11 @@ async function runRecorded(
   journal: Journal,
 ): Promise<readonly StepReport[]> {
   const action = actionOf(stage, parts.inputs.pass);
-  const context = contextOf(parts, state, () => sinceRollback(journal.entries), (entry) =>
-    journal.append({ kind: 'note', stage: action, ...entry }),
+  const context = contextOf(
+    parts,
+    state,
+    () => sinceRollback(journal.entries),
+    (entry) => journal.append({ kind: 'note', stage: action, ...entry }),
   );
   const { steps, onFailure } = await stages[stage](context);
   const reports: StepReport[] = [];
@@ -274,11 +298,21 @@ function demand(verdict: ReturnType<typeof mayRun>, stage: string, state: State)
 function refuseBlocked(found: readonly Finding[]): void {
   const blocking = found.filter((finding) => finding.severity === 'blocks');
   if (blocking.length > 0)
-    throw new UserError(blocking.map((finding) => `${finding.text}. Cure: ${finding.cure}`).join('\n'));
+    throw new UserError(
+      blocking.map((finding) => `${finding.text}. Cure: ${finding.cure}`).join('\n'),
+    );
 }
 
 /** The mail system's part in each stage: its titles are part of what is approved. */
-const mailStages: readonly MailStage[] = ['prepare', 'freeze', 'queue', 'activate', 'forward', 'drain', 'finish'];
+const mailStages: readonly MailStage[] = [
+  'prepare',
+  'freeze',
+  'queue',
+  'activate',
+  'forward',
+  'drain',
+  'finish',
+];
 
 async function digest(context: StageContext, plan: Plan): Promise<string> {
   const titles: string[] = [];
@@ -295,7 +329,8 @@ const digestedStages: readonly StageName[] = ['prepare', 'transfer', 'freeze'];
 async function approvedDigest(stage: StageName, context: StageContext): Promise<string> {
   const recorded = context.entries().at(-1)?.planDigest;
   const early = digestedStages.includes(stage) && context.inputs.pass !== 'final';
-  const current = early || recorded === undefined ? await digest(context, await readPlan(context)) : recorded;
+  const current =
+    early || recorded === undefined ? await digest(context, await readPlan(context)) : recorded;
   const approved = context.inputs.planDigest;
   if (approved !== undefined && approved !== current) {
     const message = `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…. Run plan again, and have it approved`;
@@ -305,7 +340,12 @@ async function approvedDigest(stage: StageName, context: StageContext): Promise<
   return current;
 }
 
-async function outcome(stage: StageName, parts: Parts, result: Result, seconds: number): Promise<StageOutcome> {
+async function outcome(
+  stage: StageName,
+  parts: Parts,
+  result: Result,
+  seconds: number,
+): Promise<StageOutcome> {
   const downtime = downtimeSeconds(result.entries);
   const report: Report = {
     migration: parts.migration.name,
@@ -323,7 +363,10 @@ async function outcome(stage: StageName, parts: Parts, result: Result, seconds: 
     seconds,
     downtimeSeconds: downtime,
   };
-  const path = join(process.env['RUNNER_TEMP'] ?? tmpdir(), `mail-cutover-${parts.migration.name}-${stage}.json`);
+  const path = join(
+    process.env.RUNNER_TEMP ?? tmpdir(),
+    `mail-cutover-${parts.migration.name}-${stage}.json`,
+  );
   await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
   return {
     state: report.state,

@@ -86,6 +86,11 @@ function cutoverNeeds(file: unknown): Fault[] {
   if (cutover === 'address' && command === undefined) {
     return [{ path: ['cutover'], message: '"address" needs address-command' }];
   }
+  if (cutover === 'address' && list(file, ['dns']).length > 0) {
+    return [
+      { path: ['dns'], message: 'would never be changed: leave it out with "cutover: address"' },
+    ];
+  }
   const faults: Fault[] = [];
   if (cutover === 'dns') {
     if (list(file, ['dns']).length === 0) {

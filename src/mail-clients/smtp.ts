@@ -21,7 +21,11 @@ const replySeconds = 30;
  * Asks a server whether it would take a message for `recipient`, and leaves before any message:
  * EHLO, MAIL, RCPT, RSET, QUIT (RFC 5321). No library sends a RCPT without a message after it.
  */
-export async function askRecipient(port: number, sender: string, recipient: string): Promise<SmtpAnswer> {
+export async function askRecipient(
+  port: number,
+  sender: string,
+  recipient: string,
+): Promise<SmtpAnswer> {
   const socket = connect({ host: '127.0.0.1', port });
   socket.setTimeout(replySeconds * 1000, () => socket.destroy(new Error('no reply')));
   try {

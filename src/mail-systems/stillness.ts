@@ -61,7 +61,10 @@ export async function proveStill(
 ): Promise<string> {
   for (const store of stores) {
     const result = await host.read(
-      script(twoLooks, [store, ...ignored], { timeout: 3600, purpose: `look whether ${store} stands still` }),
+      script(twoLooks, [store, ...ignored], {
+        timeout: 3600,
+        purpose: `look whether ${store} stands still`,
+      }),
     );
     const [listed = '', ...changed] = result.stdout.toString('utf8').split('\0');
     const writers = listed
@@ -81,4 +84,3 @@ export async function proveStill(
   }
   return `${stores.length} trees stand still, nobody has a file open for writing`;
 }
-

@@ -32,7 +32,7 @@ function targets(context: StageContext): readonly Target[] {
 /** The RRset as it was before the migration touched it, from the journal. */
 export function saved(entries: readonly Entry[], name: string, type: string): RRset | undefined {
   const entry = entries.find(
-    (line) => line.step === savedStep && line.data?.['name'] === name && line.data['type'] === type,
+    (line) => line.step === savedStep && line.data?.name === name && line.data.type === type,
   );
   return entry?.data as RRset | undefined;
 }
@@ -44,8 +44,11 @@ export function lowerTtlSteps(context: StageContext): readonly Step[] {
     title: `Lower the TTL of ${record.name} ${record.type} to ${loweredTtl} s`,
     async done() {
       const now = await provider.read(record.name, record.type);
-      return saved(context.entries(), record.name, record.type) !== undefined && isLow(now, loweredTtl) &&
-        publishedAt(context.entries(), record) !== undefined;
+      return (
+        saved(context.entries(), record.name, record.type) !== undefined &&
+        isLow(now, loweredTtl) &&
+        publishedAt(context.entries(), record) !== undefined
+      );
     },
     async do() {
       const before = await provider.read(record.name, record.type);
@@ -68,7 +71,9 @@ function isLow(rrset: RRset, loweredTtl: number): boolean {
 function publishedAt(entries: readonly Entry[], record: RecordConfig): Date | undefined {
   const entry = entries.find(
     (line) =>
-      line.step === publishedStep && line.data?.['name'] === record.name && line.data['type'] === record.type,
+      line.step === publishedStep &&
+      line.data?.name === record.name &&
+      line.data.type === record.type,
   );
   return entry && new Date(entry.time);
 }
@@ -80,7 +85,9 @@ export function demandLowTtl(context: StageContext): void {
     const before = saved(context.entries(), record.name, record.type);
     const at = publishedAt(context.entries(), record);
     if (!before || !at)
-      throw new UserError(`the TTL of ${record.name} ${record.type} was never lowered. Run prepare first`);
+      throw new UserError(
+        `the TTL of ${record.name} ${record.type} was never lowered. Run prepare first`,
+      );
     if (before.values.length > 0)
       lowerings.push({ name: record.name, type: record.type, oldTtl: before.ttl, publishedAt: at });
   }
@@ -108,12 +115,15 @@ export function cutoverSteps(context: StageContext): readonly Step[] {
         for (const record of zone.records) {
           if ((await provider.lagging(wanted(record))).length > 0) return false;
         }
-        return context.entries().some((line) => line.step === cutStep && line.data?.['zone'] === zone.zone);
+        return context
+          .entries()
+          .some((line) => line.step === cutStep && line.data?.zone === zone.zone);
       },
       async do() {
         const changes = zone.records.map((record) => {
           const before = saved(context.entries(), record.name, record.type);
-          if (!before) throw new UserError(`${record.name} ${record.type} was never saved. Run prepare first`);
+          if (!before)
+            throw new UserError(`${record.name} ${record.type} was never saved. Run prepare first`);
           return { before, after: wanted(record) };
         });
         await provider.change(changes);

@@ -12,6 +12,7 @@ export async function commonChecks(
   return [
     ...(await addressesOfNew(context)),
     ...(await zones(context, action)),
+    ...(await rootLogin(context)),
     ...(await clocks(context)),
   ];
 }
@@ -45,6 +46,28 @@ async function identity(host: MailHost): Promise<string> {
     ),
   );
   return result.stdout.toString('utf8');
+}
+
+/** A pass logs in to NEW as root, by a key that can do one thing (sshd_config(5), PermitRootLogin). */
+async function rootLogin(context: StageContext): Promise<Finding[]> {
+  const result = await context.new.read(
+    script(
+      'sshd=$(command -v sshd || echo /usr/sbin/sshd); "$sshd" -T 2>/dev/null || exit 44',
+      [],
+      {
+        allow: [0, 44],
+        purpose: 'read the configuration of sshd',
+      },
+    ),
+  );
+  return /^permitrootlogin no$/m.test(result.stdout.toString('utf8'))
+    ? [
+        blocks(
+          `${context.new.label}: sshd lets root in by no key (PermitRootLogin no), and a pass of the transfer comes in as root`,
+          'set PermitRootLogin to forced-commands-only or prohibit-password until the migration is finished',
+        ),
+      ]
+    : [];
 }
 
 /** Every A and AAAA of the migration file is an address that NEW has. */

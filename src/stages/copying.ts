@@ -4,7 +4,11 @@ import { classify, rsyncPass } from '../transfer/rsync-pass.ts';
 import type { StageContext } from './stage.ts';
 
 /** One pass from OLD to NEW. Returns a line of evidence. */
-export async function copy(context: StageContext, live: boolean, extra: readonly string[]): Promise<string> {
+export async function copy(
+  context: StageContext,
+  live: boolean,
+  extra: readonly string[],
+): Promise<string> {
   const { stores, carried } = await contents(context);
   const items = await classify(context.old, [...stores, ...carried, ...extra]);
   const missing = items.filter((item) => item.kind === 'missing' && !extra.includes(item.path));

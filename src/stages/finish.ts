@@ -7,9 +7,13 @@ import { always } from './steps.ts';
 export async function finish(context: StageContext): Promise<Stage> {
   const { migration, inputs, old, new: target } = context;
   if (inputs.planDigest === undefined)
-    throw new UserError('finish can not be undone: set the input plan-digest to the digest that was approved');
+    throw new UserError(
+      'finish can not be undone: set the input plan-digest to the digest that was approved',
+    );
   if (inputs.eraseOldMail !== undefined)
-    throw new UserError('erasing the mail of OLD is not built yet. Leave erase-old-mail empty, and erase OLD yourself');
+    throw new UserError(
+      'erasing the mail of OLD is not built yet. Leave erase-old-mail empty, and erase OLD yourself',
+    );
   return {
     action: 'finish',
     steps: [

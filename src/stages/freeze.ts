@@ -32,7 +32,8 @@ function limit(context: StageContext): Step {
     id: 'limit',
     title: `Let OLD thaw by itself after ${minutes} minutes`,
     done: async () => false,
-    do: async () => `until ${await old.edit('begin-freeze', [String(minutes)], { purpose: 'set the limit of the freeze' })}`,
+    do: async () =>
+      `until ${await old.edit('begin-freeze', [String(minutes)], { purpose: 'set the limit of the freeze' })}`,
   };
 }
 

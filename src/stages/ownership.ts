@@ -33,7 +33,10 @@ export function handOver(context: StageContext): readonly Step[] {
 
 export async function has(host: MailHost, mark: string): Promise<boolean> {
   const result = await host.read(
-    script('[ -e "$1" ]', [`${host.folder}/${mark}`], { allow: [0, 1], purpose: `look for ${mark}` }),
+    script('[ -e "$1" ]', [`${host.folder}/${mark}`], {
+      allow: [0, 1],
+      purpose: `look for ${mark}`,
+    }),
   );
   return result.code === 0;
 }

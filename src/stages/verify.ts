@@ -1,5 +1,5 @@
-import { UserError } from '../errors.ts';
 import type { Step } from '../engine/step.ts';
+import { UserError } from '../errors.ts';
 import { has } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
@@ -28,9 +28,14 @@ function check(id: string, title: string, work: () => Promise<string>): Step {
 }
 
 async function owner(context: StageContext): Promise<string> {
-  const [released, taken] = await Promise.all([has(context.old, 'released'), has(context.new, 'owner')]);
+  const [released, taken] = await Promise.all([
+    has(context.old, 'released'),
+    has(context.new, 'owner'),
+  ]);
   if (!released || !taken)
-    throw new UserError('NEW does not own the mailboxes yet: run activate first. Nothing else can be verified before');
+    throw new UserError(
+      'NEW does not own the mailboxes yet: run activate first. Nothing else can be verified before',
+    );
   return 'OLD gave service away, NEW took it';
 }
 
@@ -61,7 +66,8 @@ async function takesMail(context: StageContext): Promise<string> {
     throw new UserError(
       `${context.new.label}: port 25 answered ${answer.recipient.code} ${answer.recipient.lines.join(' ')}. Look at the mail log there`,
     );
-  if (!answer.startTls) throw new UserError(`${context.new.label}: port 25 offers no STARTTLS. Look at smtpd_tls_*`);
+  if (!answer.startTls)
+    throw new UserError(`${context.new.label}: port 25 offers no STARTTLS. Look at smtpd_tls_*`);
   return `${answer.greeting}; STARTTLS; recipient taken`;
 }
 

@@ -35,26 +35,39 @@ const folder = '/var/lib/mail-cutover/orchard';
 
 /** Sends one message over port 25; returns its Message-ID. */
 async function send(host: 'old' | 'new', to: string, subject = 'test'): Promise<string> {
-  const transport = createTransport({ host: lab.host(host).address, port: 25, tls: { rejectUnauthorized: false } });
-  const { messageId } = await transport.sendMail({ from: 'post@elsewhere.example', to, subject, text: 'x' });
+  const transport = createTransport({
+    host: lab.host(host).address,
+    port: 25,
+    tls: { rejectUnauthorized: false },
+  });
+  const { messageId } = await transport.sendMail({
+    from: 'post@elsewhere.example',
+    to,
+    subject,
+    text: 'x',
+  });
   transport.close();
   return messageId;
 }
 
 /** In how many files of the host's stores a Message-ID stands. */
 async function copies(host: 'old' | 'new', messageId: string): Promise<number> {
-  const { stdout } = await lab.host(host).sh(
-    'grep -rlF --include="*" -- "$1" /var/vmail /home 2>/dev/null | grep -cE "/(cur|new)/" || :',
-    [messageId],
-  );
+  const { stdout } = await lab
+    .host(host)
+    .sh(
+      'grep -rlF --include="*" -- "$1" /var/vmail /home 2>/dev/null | grep -cE "/(cur|new)/" || :',
+      [messageId],
+    );
   return Number(stdout.trim());
 }
 
 /** Names and sizes of every message on OLD. */
 async function messagesOnOld(): Promise<string> {
-  const { stdout } = await lab.host('old').sh(
-    'find /var/vmail /home -type f \\( -path "*/cur/*" -o -path "*/new/*" -o -name "dovecot*" \\) ! -name "dovecot.list.index*" -printf "%p %s %T@\\n" | sort',
-  );
+  const { stdout } = await lab
+    .host('old')
+    .sh(
+      'find /var/vmail /home -type f \\( -path "*/cur/*" -o -path "*/new/*" -o -name "dovecot*" \\) ! -name "dovecot.list.index*" -printf "%p %s %T@\\n" | sort',
+    );
   return createHash('sha256').update(stdout).digest('hex');
 }
 
@@ -68,7 +81,11 @@ async function freeze() {
 test('stages are seen to be done when they are run again', { timeout: 120_000 }, async () => {
   await migration.must('plan');
   const first = await migration.must('prepare');
-  expect(first.outputs).toMatchObject({ state: 'prepared', changed: 'true', 'next-stage': 'transfer live' });
+  expect(first.outputs).toMatchObject({
+    state: 'prepared',
+    changed: 'true',
+    'next-stage': 'transfer live',
+  });
   const again = await migration.must('prepare');
   const done = again.log.match(/already done/g) ?? [];
   expect(done.length).toBeGreaterThanOrEqual(4);
@@ -90,7 +107,12 @@ test('in the freeze nothing changes a mailbox, whoever flushes', { timeout: 120_
   await freeze();
   const before = await messagesOnOld();
   const ids: string[] = [];
-  for (const to of [virtualUser(5), `anna@${domains.local}`, special.atticUsers[0], special.sieve]) {
+  for (const to of [
+    virtualUser(5),
+    `anna@${domains.local}`,
+    special.atticUsers[0],
+    special.sieve,
+  ]) {
     ids.push(await send('old', to, 'file me'));
   }
   const old = lab.host('old');
@@ -114,12 +136,16 @@ test('in the freeze nothing changes a mailbox, whoever flushes', { timeout: 120_
   }
 });
 
-test('rollback in the freeze: OLD serves, and delivers what it held', { timeout: 120_000 }, async () => {
+test('rollback in the freeze: OLD serves, and delivers what it held', {
+  timeout: 120_000,
+}, async () => {
   const held = await send('old', virtualUser(6));
   const result = await migration.must('rollback');
   expect(result.outputs).toMatchObject({ state: 'rolled-back', 'next-stage': 'prepare' });
   await waitFor('what was held is delivered', 60, async () => (await copies('old', held)) === 1);
-  const { stdout } = await lab.host('old').sh('postconf -n; grep -c mail-cutover /etc/dovecot/dovecot.conf || :');
+  const { stdout } = await lab
+    .host('old')
+    .sh('postconf -n; grep -c mail-cutover /etc/dovecot/dovecot.conf || :');
   expect(stdout).not.toContain('mail-cutover');
   const { stdout: units } = await lab.host('new').sh('systemctl is-active postfix@- dovecot || :');
   expect(units.trim().split('\n')).toEqual(['active', 'active']);
@@ -181,10 +207,12 @@ test('no secret is anywhere to be seen', { timeout: 60_000 }, async () => {
     seen.push(await readFile(join(migration.workspace, name), 'utf8'));
   }
   for (const host of ['old', 'new'] as const) {
-    const { stdout } = await lab.host(host).sh(
-      'cat "$1/journal.jsonl"; find "$1" -type f -path "*undo*" -exec cat {} +; journalctl --no-pager -o cat -t sudo -t sshd',
-      [folder],
-    );
+    const { stdout } = await lab
+      .host(host)
+      .sh(
+        'cat "$1/journal.jsonl"; find "$1" -type f -path "*undo*" -exec cat {} +; journalctl --no-pager -o cat -t sudo -t sshd',
+        [folder],
+      );
     seen.push(stdout);
   }
   for (const secret of secrets) {

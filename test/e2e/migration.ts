@@ -3,13 +3,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { StageName } from '../../src/actions/stages.ts';
-import { type ActionResult, type RunActionOptions, runAction } from '../../src/driver/run-action.ts';
+import {
+  type ActionResult,
+  type RunActionOptions,
+  runAction,
+} from '../../src/driver/run-action.ts';
 import type { Lab } from '../lab/lab.ts';
 import { carry } from '../lab/profile-postfix-dovecot.ts';
-import { domains, mailName, network, password, special, ttl, tsig } from '../lab/world.ts';
+import { domains, mailName, network, password, special, tsig, ttl } from '../lab/world.ts';
 
 /** The migration file of the lab, with whatever a test wants otherwise. */
-export function migrationFile(lab: Lab, changes: Record<string, unknown> = {}): Record<string, unknown> {
+export function migrationFile(
+  lab: Lab,
+  changes: Record<string, unknown> = {},
+): Record<string, unknown> {
   const host = (name: 'old' | 'new') => ({
     address: lab.host(name).address,
     user: 'root',

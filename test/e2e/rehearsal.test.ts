@@ -27,13 +27,23 @@ async function run(options: Partial<RehearsalOptions>) {
       async () => undefined,
     );
   } catch (error) {
-    throw new Error(`${(error as Error).message}\n${lines.slice(-60).join('\n')}`, { cause: error });
+    throw new Error(`${(error as Error).message}\n${lines.slice(-60).join('\n')}`, {
+      cause: error,
+    });
   }
 }
 
-test('hold: OLD accepts all the time, and every message arrives once', { timeout: 400_000 }, async () => {
+test('hold: OLD accepts all the time, and every message arrives once', {
+  timeout: 400_000,
+}, async () => {
   const { rehearsal, account } = await run({ freeze: 'hold' });
-  expect(account).toMatchObject({ lost: [], doubled: [], bounced: [], uidChanges: [], pending: [] });
+  expect(account).toMatchObject({
+    lost: [],
+    doubled: [],
+    bounced: [],
+    uidChanges: [],
+    pending: [],
+  });
   expect(rehearsal.smtpRefusedSeconds).toBe(0);
   expect(rehearsal.heldInOldQueue).toBeGreaterThanOrEqual(20);
   expect(rehearsal.reachedNewByDns).toBeGreaterThanOrEqual(100);
@@ -42,6 +52,12 @@ test('hold: OLD accepts all the time, and every message arrives once', { timeout
 
 test('stop: senders wait, and every message arrives once', { timeout: 400_000 }, async () => {
   const { rehearsal, account } = await run({ freeze: 'stop' });
-  expect(account).toMatchObject({ lost: [], doubled: [], bounced: [], uidChanges: [], pending: [] });
+  expect(account).toMatchObject({
+    lost: [],
+    doubled: [],
+    bounced: [],
+    uidChanges: [],
+    pending: [],
+  });
   expect(rehearsal.clean).toBe(true);
 });

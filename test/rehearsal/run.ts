@@ -134,12 +134,14 @@ async function runStages(
     const began = performance.now();
     const title = [stage, ...Object.values(inputs)].join(' ');
     say(title);
-    const result = await migration.run(stage, inputs, { debug: process.env['MAIL_CUTOVER_DEBUG'] === '1' });
+    const result = await migration.run(stage, inputs, {
+      debug: process.env.MAIL_CUTOVER_DEBUG === '1',
+    });
     const seconds = (performance.now() - began) / 1000;
     if (options.out) await keepStage(options.out, title, result);
     if (result.code !== 0) throw new Error(`${title} ended with ${result.code}:\n${result.log}`);
     stages.push({ stage: title, at: round(at), seconds: round(seconds), outputs: result.outputs });
-    say(`${title}: ${seconds.toFixed(1)} s, now ${result.outputs['state']}`);
+    say(`${title}: ${seconds.toFixed(1)} s, now ${result.outputs.state}`);
     return result;
   };
   try {

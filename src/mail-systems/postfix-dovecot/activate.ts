@@ -4,9 +4,17 @@ import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import type { MailContext } from '../mail-system.ts';
-import { readDovecot } from './dovecot.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { demandPostfix, loaded, redirected, reloadPostfix, route, routesTo, untilLoaded } from './freeze.ts';
+import { readDovecot } from './dovecot.ts';
+import {
+  demandPostfix,
+  loaded,
+  redirected,
+  reloadPostfix,
+  route,
+  routesTo,
+  untilLoaded,
+} from './freeze.ts';
 import { names } from './names.ts';
 import { releaseQueue } from './queue.ts';
 
@@ -28,7 +36,9 @@ export function activateSteps(context: MailContext): readonly Step[] {
     },
     {
       id: 'probe',
-      title: migration.probe ? `Send a probe message to ${migration.probe.mailbox}` : 'Send no probe (none configured)',
+      title: migration.probe
+        ? `Send a probe message to ${migration.probe.mailbox}`
+        : 'Send no probe (none configured)',
       done: async () => !(await closedForProbe(target)) && (await serving(target)),
       do: async () => (migration.probe ? await probe(target, migration.probe.mailbox) : undefined),
     },
@@ -55,7 +65,9 @@ export function forwardSteps(context: MailContext): readonly Step[] {
     {
       id: 'forward',
       title: 'Send the mail that waits on OLD on to NEW',
-      done: async () => routesTo(await demandPostfix(old), context, `${transport}:`) && (await loaded(old, context)),
+      done: async () =>
+        routesTo(await demandPostfix(old), context, `${transport}:`) &&
+        (await loaded(old, context)),
       do: async () => {
         const entry = transportEntry(context, await fingerprint(target, context));
         await old.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
@@ -77,7 +89,10 @@ export function forwardSteps(context: MailContext): readonly Step[] {
 async function startClosed(context: MailContext): Promise<string> {
   const { new: target, migration } = context;
   const dovecot = await readDovecot(target);
-  if (!dovecot) throw new UserError(`${target.label}: Dovecot is not installed. Install and configure it first`);
+  if (!dovecot)
+    throw new UserError(
+      `${target.label}: Dovecot is not installed. Install and configure it first`,
+    );
   await target.edit('block', [group, 'protocols', dovecot.configFile], {
     stdin: 'protocols = lmtp',
     purpose: 'keep the protocols closed',
@@ -91,7 +106,9 @@ async function startClosed(context: MailContext): Promise<string> {
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
   // Those that did not run before NEW was fenced, too.
   await target.change(
-    command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], { purpose: 'start the mail services' }),
+    command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
+      purpose: 'start the mail services',
+    }),
   );
   return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
 }
@@ -108,7 +125,10 @@ async function serving(host: MailHost): Promise<boolean> {
 
 async function closedForProbe(host: MailHost): Promise<boolean> {
   const result = await host.read(
-    script('[ -d "$1" ]', [`${host.folder}/undo/${group}`], { allow: [0, 1], purpose: 'look at the listeners' }),
+    script('[ -d "$1" ]', [`${host.folder}/undo/${group}`], {
+      allow: [0, 1],
+      purpose: 'look at the listeners',
+    }),
   );
   return result.code === 0;
 }
@@ -118,7 +138,10 @@ async function probe(host: MailHost, mailbox: string): Promise<string> {
   const id = `<${randomUUID()}@mail-cutover.probe>`;
   const message = `From: <${mailbox}>\nTo: <${mailbox}>\nSubject: mail-cutover probe\nMessage-ID: ${id}\nDate: ${new Date().toUTCString()}\n\nThis message proves that mail is delivered here. It is removed at once.\n`;
   await host.change(
-    command(['sendmail', '-i', '-f', mailbox, '--', mailbox], { stdin: message, purpose: 'send the probe' }),
+    command(['sendmail', '-i', '-f', mailbox, '--', mailbox], {
+      stdin: message,
+      purpose: 'send the probe',
+    }),
   );
   const began = performance.now();
   const found = await host.read(
@@ -146,4 +169,3 @@ async function probe(host: MailHost, mailbox: string): Promise<string> {
   );
   return `delivered and read back in ${Math.round(performance.now() - began)} ms`;
 }
-

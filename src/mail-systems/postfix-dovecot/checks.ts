@@ -5,6 +5,7 @@ import { blocks, type Contents, type Finding, type MailContext, warns } from '..
 import { copyChecks } from './copy-checks.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { emptiness } from './emptiness.ts';
+import { missingOwners, ownersOf } from './owners.ts';
 import { localDomains, type Postfix, readPostfix } from './postfix.ts';
 import { room } from './room.ts';
 
@@ -47,6 +48,7 @@ export async function checks(
       { old: oldPostfix, new: newPostfix },
       { old: oldDovecot, new: newDovecot },
     )),
+    ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
     ...(fresh
       ? await emptiness(target, {
@@ -265,4 +267,18 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
         ]
       : []),
   ];
+}
+
+/** Ownership travels by name; with `copy` the accounts are made in prepare. */
+async function owners(context: MailContext, stores: readonly string[]): Promise<Finding[]> {
+  if (context.migration.provision === 'copy') return [];
+  const missing = await missingOwners(context, await ownersOf(context, stores));
+  return missing.length === 0
+    ? []
+    : [
+        blocks(
+          `${context.new.label}: these owners of mail on OLD don't exist there: ${missing.join(', ')}`,
+          'create them (their numbers may differ), or use provision: copy',
+        ),
+      ];
 }

@@ -18,8 +18,8 @@ import {
 } from './copy-staging.ts';
 import { configurationGroup as group, keepFingerprint } from './fingerprint.ts';
 import { demandPostfix } from './freeze.ts';
+import { ownersOf } from './owners.ts';
 import { type Postfix, parseParameters, words } from './postfix.ts';
-import { ownersOf } from './prepare.ts';
 
 /** On NEW: the digest of OLD's configuration that was put in place last. */
 const marker = 'configuration-copied';

@@ -17,7 +17,8 @@ export function doorSteps(context: MailContext): readonly Step[] {
     {
       id: 'certificates',
       title: 'Make the certificates by which OLD and NEW know each other',
-      done: async () => (await fingerprint(old, context)) !== '' && (await fingerprint(target, context)) !== '',
+      done: async () =>
+        (await fingerprint(old, context)) !== '' && (await fingerprint(target, context)) !== '',
       do: async () => {
         await Promise.all([makeCertificate(old, context), makeCertificate(target, context)]);
         return undefined;
@@ -83,7 +84,9 @@ async function buildDoor(context: MailContext): Promise<string> {
     stdin: `${allowed} old\n`,
     purpose: 'admit OLD at the door',
   });
-  await target.edit('master', [group, 'door', door, doorEntry(context)], { purpose: 'set up the door' });
+  await target.edit('master', [group, 'door', door, doorEntry(context)], {
+    purpose: 'set up the door',
+  });
   return `only the certificate ${allowed.slice(0, 23)}… may use it`;
 }
 

@@ -156,7 +156,10 @@ export const sessionProcesses = [
 
 export async function isRunning(host: Host, unit: string): Promise<boolean> {
   const result = await host.read(
-    command(['systemctl', 'is-active', '--quiet', unit], { allow: [0, 1, 3, 4], purpose: `look at ${unit}` }),
+    command(['systemctl', 'is-active', '--quiet', unit], {
+      allow: [0, 1, 3, 4],
+      purpose: `look at ${unit}`,
+    }),
   );
   return result.code === 0;
 }

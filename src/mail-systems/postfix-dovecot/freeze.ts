@@ -33,7 +33,9 @@ export function holdSteps(context: MailContext): readonly Step[] {
     {
       id: 'hold-deliveries',
       title: 'Hold all local mail in the queue of OLD, close submission',
-      done: async () => routesTo(await demandPostfix(old), context, `${names(context.migration).hold}:`) && (await loaded(old, context)),
+      done: async () =>
+        routesTo(await demandPostfix(old), context, `${names(context.migration).hold}:`) &&
+        (await loaded(old, context)),
       do: () => hold(context),
       undo: async () => {
         await old.edit('undo', [group]);
@@ -69,7 +71,8 @@ export function stopSteps(context: MailContext): readonly Step[] {
     {
       id: 'stop-services',
       title: 'Stop Postfix and Dovecot on OLD and keep them from starting',
-      done: async () => (await runningUnits(old, units)) === '' && (await fenced(old, migration.name, units)),
+      done: async () =>
+        (await runningUnits(old, units)) === '' && (await fenced(old, migration.name, units)),
       do: async () => {
         for (const unit of units) {
           await old.edit('stop', [group, `stop-${unit}`, unit], { purpose: `stop ${unit}` });
@@ -99,15 +102,23 @@ export async function fence(
 ): Promise<void> {
   const condition = `# ${context.migration.name}: this server is being moved, see \`${host.hostctl} status\`.\n[Unit]\nConditionPathExists=!${host.folder}/${marker}\n`;
   for (const unit of units) {
-    await host.edit('file', [undoGroup, `fence-${unit}`, names(context.migration).dropIn(unit), '644', 'root:root'], {
-      stdin: condition,
-      purpose: `fence ${unit}`,
-    });
+    await host.edit(
+      'file',
+      [undoGroup, `fence-${unit}`, names(context.migration).dropIn(unit), '644', 'root:root'],
+      {
+        stdin: condition,
+        purpose: `fence ${unit}`,
+      },
+    );
   }
   await host.change(command(['systemctl', 'daemon-reload']));
 }
 
-export async function fenced(host: MailHost, migration: string, units: readonly string[]): Promise<boolean> {
+export async function fenced(
+  host: MailHost,
+  migration: string,
+  units: readonly string[],
+): Promise<boolean> {
   const result = await host.read(
     script(
       'for unit; do [ -e "/etc/systemd/system/$unit.d/$MIGRATION.conf" ] || exit 1; done'.replace(
@@ -153,7 +164,9 @@ export async function route(
     delay_warning_time: '0h',
     ...others,
   };
-  await old.edit('postconf', [group, ...Object.entries(settings).flat()], { purpose: 'set the routes' });
+  await old.edit('postconf', [group, ...Object.entries(settings).flat()], {
+    purpose: 'set the routes',
+  });
 }
 
 /** regexp_table(5); patterns are matched without regard to case. */
@@ -206,7 +219,9 @@ export async function reloadPostfix(host: MailHost): Promise<void> {
 export function routesTo(postfix: Postfix, context: MailContext, destination: string): boolean {
   const { parameters } = postfix;
   return (
-    (parameters.get('transport_maps') ?? '').startsWith(`regexp:${names(context.migration).routes}`) &&
+    (parameters.get('transport_maps') ?? '').startsWith(
+      `regexp:${names(context.migration).routes}`,
+    ) &&
     (parameters.get('virtual_transport') ?? '').startsWith(destination) &&
     (parameters.get('local_transport') ?? '').startsWith(destination)
   );
@@ -303,6 +318,8 @@ async function running(host: MailHost, look: string, args: readonly string[]): P
 export async function demandPostfix(host: MailHost): Promise<Postfix> {
   const postfix = await readPostfix(host);
   if (!postfix)
-    throw new UserError(`${host.label}: Postfix is not installed. Is this the right host, and the right mail-system?`);
+    throw new UserError(
+      `${host.label}: Postfix is not installed. Is this the right host, and the right mail-system?`,
+    );
   return postfix;
 }

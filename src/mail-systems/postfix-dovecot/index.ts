@@ -6,8 +6,9 @@ import { type Dovecot, readDovecot, withoutNested } from './dovecot.ts';
 import { fingerprint } from './fingerprint.ts';
 import { holdSteps, stopSteps } from './freeze.ts';
 import { dovecotUnits, postfixUnits } from './names.ts';
+import { ownersOf } from './owners.ts';
 import { readPostfix } from './postfix.ts';
-import { ownersOf, prepareSteps } from './prepare.ts';
+import { prepareSteps } from './prepare.ts';
 import { queueStatus, setAsideQueue } from './queue.ts';
 import { refusals } from './refusals.ts';
 

@@ -85,7 +85,10 @@ export async function localDomains(
 }
 
 /** Keys and values of a list's word: a name itself, a file of names, or a table. */
-async function entriesOf(host: Host, word: string): Promise<readonly (readonly [string, string])[]> {
+async function entriesOf(
+  host: Host,
+  word: string,
+): Promise<readonly (readonly [string, string])[]> {
   if (word.startsWith('!')) return [];
   const table = listable.exec(word)?.[1];
   if (table !== undefined) {

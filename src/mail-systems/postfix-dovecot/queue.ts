@@ -16,7 +16,9 @@ export function setAsideQueue(context: MailContext): Step {
     title: 'Set the queue of OLD aside, to be copied',
     done: async () => (await countFiles(old, await spool(old))) === 0,
     do: async () => {
-      await old.edit('queue', ['freeze', 'queue', await spool(old)], { purpose: 'set the queue aside' });
+      await old.edit('queue', ['freeze', 'queue', await spool(old)], {
+        purpose: 'set the queue aside',
+      });
       return `${await countFiles(old, `${old.folder}/queue`)} messages`;
     },
   };
@@ -62,10 +64,14 @@ async function countFiles(host: MailHost, directory: string): Promise<number> {
 /** postqueue(1) -j: one JSON object a line and message. */
 export async function queueStatus(host: MailHost): Promise<QueueStatus> {
   const result = await host.read(
-    script('postfix status 2>/dev/null || exit 44; now=$(date +%s); printf "%s\\n" "$now"; postqueue -j', [], {
-      allow: [0, 44],
-      purpose: 'read the mail queue',
-    }),
+    script(
+      'postfix status 2>/dev/null || exit 44; now=$(date +%s); printf "%s\\n" "$now"; postqueue -j',
+      [],
+      {
+        allow: [0, 44],
+        purpose: 'read the mail queue',
+      },
+    ),
   );
   const [now = '0', ...lines] = result.stdout.toString('utf8').trim().split('\n');
   const arrivals = lines

@@ -1,0 +1,53 @@
+import { script } from '../../hosts/command.ts';
+import type { MailContext } from '../mail-system.ts';
+
+/** Those of the owners that NEW does not have, in words. */
+export async function missingOwners(
+  context: MailContext,
+  wanted: readonly string[],
+): Promise<readonly string[]> {
+  const result = await context.new.read(
+    script(
+      `for owner; do
+         case $owner in
+           u:*) id -u "\${owner#u:}" ;;
+           g:*) getent group "\${owner#g:}" ;;
+         esac > /dev/null 2>&1 || printf '%s\\n' "$owner"
+       done`,
+      wanted,
+      { purpose: 'look for the owners' },
+    ),
+  );
+  return result.stdout
+    .toString('utf8')
+    .trim()
+    .split('\n')
+    .filter((owner) => owner !== '')
+    .map((owner) =>
+      owner.startsWith('u:') ? `user ${owner.slice(2)}` : `group ${owner.slice(2)}`,
+    );
+}
+
+/** Users (`u:`) and groups (`g:`) that own anything in the trees on OLD. A number without a name is an owner too. */
+export async function ownersOf(
+  context: MailContext,
+  trees: readonly string[],
+): Promise<readonly string[]> {
+  const result = await context.old.read(
+    script(
+      `out=$(mktemp /run/mail-cutover.XXXXXX)
+       trap 'rm -f -- "$out"' EXIT
+       for tree; do
+         if [ -e "$tree" ]; then find "$tree" -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
+       done
+       sort -u "$out"`,
+      trees,
+      { timeout: 3600, purpose: 'list the owners of mail' },
+    ),
+  );
+  return result.stdout
+    .toString('utf8')
+    .trim()
+    .split('\n')
+    .filter((owner) => owner !== '');
+}
