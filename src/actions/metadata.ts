@@ -64,7 +64,7 @@ export const inputSpecs = [
   {
     name: 'probe-password',
     description:
-      'Password of the probe mailbox. With it the probe also logs in over IMAP and submission, as a user would.',
+      'Password of the probe mailbox. With it `verify` also logs in over IMAP, as a user would.',
     secret: true,
   },
   {
