@@ -2,7 +2,7 @@
  * What the npm scripts start with, from a fresh clone too. Plain JavaScript without dependencies, for
  * any Node from 20 on: it installs what is missing, finds Node 24, and hands over to it.
  *
- *   node scripts/bootstrap.mjs rehearse | test | stage | bench [arguments]
+ *   node scripts/bootstrap.mjs rehearse | test | stage | bench | property [arguments]
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -16,6 +16,8 @@ const wantedMajor = 24;
 const commands = {
   rehearse: { script: 'test/rehearsal/rehearse.ts', lab: true },
   bench: { script: 'test/bench/bench.ts', lab: true },
+  property: { script: 'test/transfer/property.ts', lab: false },
+  torture: { script: 'test/faults/torture.ts', lab: true },
   stage: { script: 'src/driver/stage.ts', lab: false },
   test: { run: test },
 };

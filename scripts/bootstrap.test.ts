@@ -127,5 +127,5 @@ it('does not miss an optional package of another platform', () => {
 
 it('refuses a command it does not know', () => {
   const { stderr, status } = bootstrap(['migrate']);
-  expect([stderr, status]).toEqual(['known: rehearse, bench, stage, test\n', 1]);
+  expect([stderr, status]).toEqual(['known: rehearse, bench, property, torture, stage, test\n', 1]);
 });

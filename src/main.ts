@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as core from '@actions/core';
-import type { Inputs } from './actions/inputs.ts';
+import { type Inputs, wantsErasure } from './actions/inputs.ts';
 import type { StageName } from './actions/stages.ts';
 import { version } from './actions/version.ts';
 import { canonicalMigration, loadMigration } from './config/load.ts';
@@ -63,7 +63,8 @@ interface Parts {
   readonly inputs: Inputs;
   readonly old: MailHost;
   readonly new: MailHost;
-  readonly files: readonly [HostFiles, HostFiles];
+  /** Of both hosts, or of the one that is not declared dead. */
+  readonly files: readonly HostFiles[];
   readonly system: MailSystem;
   readonly dns: readonly DnsProvider[];
 }
@@ -82,14 +83,19 @@ export async function main(stage: StageName, inputs: Inputs): Promise<StageOutco
 
 /** What must not outlive the job: the key of a pass that was cut off. */
 export async function post(_stage: StageName, inputs: Inputs): Promise<void> {
-  if (core.getState(keyGone) === 'true' || inputs.dryRun) return;
+  // With a host declared dead there was no pass.
+  if (core.getState(keyGone) === 'true' || inputs.dryRun || inputs.declareDead) return;
   const holder = core.getState(lockHolder);
   if (holder === '') return;
   const parts = await build(inputs);
   try {
     const lock = await takeLock(parts.files, holder);
-    await removePassKey(parts.old, parts.new, parts.migration.name);
-    await lock.release();
+    try {
+      await removePassKey(parts.old, parts.new, parts.migration.name);
+      await removePassKey(parts.new, parts.old, parts.migration.name);
+    } finally {
+      await lock.release();
+    }
   } finally {
     await Promise.allSettled([parts.old.close(), parts.new.close()]);
   }
@@ -131,7 +137,7 @@ async function build(inputs: Inputs): Promise<Parts> {
     inputs,
     old,
     new: target,
-    files: [migrationFiles(old), migrationFiles(target)],
+    files: [old, target].filter(({ role }) => role !== inputs.declareDead).map(migrationFiles),
     system: systems[migration['mail-system']],
     dns: await Promise.all(
       migration.dns.map((zone) => dnsProvider(zone, credentials.get(zone.zone))),
@@ -250,12 +256,20 @@ async function locked<T>(
 ): Promise<T> {
   const run = currentRun();
   const holder = `${run.actor} in ${stage} of run ${run.run}.${run.attempt} (${randomUUID().slice(0, 8)})`;
-  await Promise.all([parts.old.install(), parts.new.install()]);
+  await Promise.all(alive(parts).map((host) => host.install()));
   core.saveState(lockHolder, holder);
   let lock: Lock | undefined;
   try {
-    lock = await takeLock(parts.files, holder);
+    const former = parts.inputs.forceUnlock ? await holderNow(parts.files) : undefined;
+    lock = await takeLock(parts.files, holder, parts.inputs.forceUnlock);
     const journal = await Journal.open(parts.files, { run, lock: lock.number, planDigest });
+    if (former !== undefined)
+      await journal.append({
+        kind: 'note',
+        stage,
+        step: 'force-unlock',
+        text: `lock taken from ${former}`,
+      });
     const result = await work(journal);
     core.saveState(keyGone, 'true');
     return result;
@@ -264,10 +278,22 @@ async function locked<T>(
   }
 }
 
+/** The hosts that were not declared dead. */
+function alive({ old, new: target, inputs }: Parts): readonly MailHost[] {
+  return [old, target].filter(({ role }) => role !== inputs.declareDead);
+}
+
+/** Who has the lock, or had it last. */
+async function holderNow(hosts: readonly HostFiles[]): Promise<string> {
+  const holders = await Promise.all(hosts.map((host) => host.read('lock/holder')));
+  return holders.find((holder) => holder !== undefined)?.toString('utf8') ?? 'nobody';
+}
+
 /** The journal's state, corrected by what OLD itself says: it may have thawed by its limit. */
 async function observed(parts: Parts, entries: readonly Entry[]): Promise<State> {
   const state = stateOf(entries);
   if (state.phase !== 'frozen' && state.phase !== 'transferred') return state;
+  if (parts.inputs.declareDead === 'old') return state;
   return (await has(parts.old, 'frozen')) ? state : { ...state, phase: 'copied' };
 }
 
@@ -285,7 +311,16 @@ function contextOf(
   entries: StageContext['entries'],
   note: StageContext['note'],
 ): StageContext {
-  return { ...parts, state, entries, note, log };
+  return {
+    ...parts,
+    source: parts.old,
+    target: parts.new,
+    erase: wantsErasure(parts.inputs, parts.migration.name),
+    state,
+    entries,
+    note,
+    log,
+  };
 }
 
 function demand(verdict: ReturnType<typeof mayRun>, stage: string, state: State): void {
@@ -368,13 +403,22 @@ async function outcome(
     `mail-cutover-${parts.migration.name}-${stage}.json`,
   );
   await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+  const journal =
+    stage === 'finish' && !parts.inputs.dryRun ? await saveJournal(path, result) : undefined;
   return {
     state: report.state,
     changed: result.steps.some((step) => step.result === 'done'),
     nextStage: report.nextStage,
     planDigest: report.planDigest,
-    report: path,
+    report: journal ?? path,
     ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
     summary: summary(report),
   };
+}
+
+/** The whole record, beside the report: the hosts' copies go with the hosts. */
+async function saveJournal(report: string, { entries }: Result): Promise<string> {
+  const path = report.replace(/-finish\.json$/, '-journal.jsonl');
+  await writeFile(path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+  return path;
 }

@@ -24,6 +24,8 @@ export interface Inputs {
   readonly shard: { readonly index: number; readonly count: number };
   /** activate, rollback: the host that will never serve again. */
   readonly declareDead: 'old' | 'new' | undefined;
+  /** Takes the lock from a run that is dead. */
+  readonly forceUnlock: boolean;
   /** finish: the words that were given; `wantsErasure` judges them. */
   readonly eraseOldMail: string | undefined;
 }
@@ -75,6 +77,7 @@ export function loadInputs(
     pass: check('pass', pass),
     shard: check('shard', shard),
     declareDead: check('declare-dead', host),
+    forceUnlock: check('force-unlock', flag),
     eraseOldMail: check('erase-old-mail', optional),
   };
   const keyFault = missingKey(raw);

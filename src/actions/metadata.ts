@@ -100,6 +100,23 @@ export const inputSpecs = [
     stages: ['transfer'],
   },
   {
+    name: 'force-unlock',
+    description:
+      '`true` takes the lock from a run that died, instead of waiting until it ends by itself (90 seconds). Safe also if that run is alive: the hosts refuse it from then on. Goes on record.',
+    default: 'false',
+    stages: [
+      'prepare',
+      'transfer',
+      'freeze',
+      'activate',
+      'dns-cutover',
+      'verify',
+      'drain',
+      'finish',
+      'rollback',
+    ],
+  },
+  {
     name: 'declare-dead',
     description:
       'Go on although one host cannot be reached: `old` or `new`. You say that it is off for good and never serves mail again; that goes on record.',
@@ -162,7 +179,7 @@ function hasStage(spec: { readonly stages?: readonly StageName[] }, stage: Stage
 }
 
 /** Stages that clean up in a post step, which GitHub also runs when a job fails or is cancelled. */
-export const stagesWithPost: readonly StageName[] = ['transfer'];
+export const stagesWithPost: readonly StageName[] = ['transfer', 'rollback'];
 
 /** Path of an action's folder, from the top of the repository; plan is the root action. */
 export function actionFolder(stage: StageName): string {

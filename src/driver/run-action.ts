@@ -32,6 +32,8 @@ export interface RunActionOptions {
   readonly debug?: boolean;
   /** Aborting cancels the step as GitHub does: SIGINT, SIGTERM, SIGKILL; the post step still runs. */
   readonly signal?: AbortSignal;
+  /** Told the process group of the main part: a test may kill it as a dying runner would. */
+  readonly onStart?: (group: number) => void;
   /** Each line of output as it comes, secrets masked. */
   readonly onLine?: (line: string) => void;
 }
@@ -143,6 +145,7 @@ class StepRun {
         for (const shown of this.#log.read(line)) this.#show(shown);
       });
     }
+    if (cancellable && child.pid !== undefined) this.#options.onStart?.(child.pid);
     const stop = () => cancel(child.pid);
     const { signal } = this.#options;
     if (cancellable) {

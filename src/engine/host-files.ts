@@ -14,9 +14,10 @@ export interface HostFiles {
   append(name: string, content: string, expectedBytes: number): Promise<void>;
   /**
    * Takes or renews the host's lock for `holder`. The number is at least `minimum` and larger than
-   * any before. Expiry counts by the host's own clock.
+   * any before. Expiry counts by the host's own clock. `force` takes it from whoever holds it, whose
+   * number then counts no more.
    */
-  takeLock(holder: string, seconds: number, minimum: number): Promise<LockAnswer>;
+  takeLock(holder: string, seconds: number, minimum: number, force?: boolean): Promise<LockAnswer>;
   renewLock(number: number, seconds: number): Promise<void>;
   releaseLock(number: number): Promise<void>;
   /** From now on every change on this host is made under this number. */

@@ -11,9 +11,14 @@ export interface Lock {
 
 /**
  * Takes the lock on both hosts, OLD first, under one number that is larger than any before on
- * either. A second run is refused at once, naming the first.
+ * either. A second run is refused at once, naming the first; with `force` it takes the lock over, and
+ * the first can change nothing any more, dead or not: the hosts refuse its number.
  */
-export async function takeLock(hosts: readonly HostFiles[], holder: string): Promise<Lock> {
+export async function takeLock(
+  hosts: readonly HostFiles[],
+  holder: string,
+  force = false,
+): Promise<Lock> {
   const taken = new Map<HostFiles, number>();
   const release = async () => {
     await Promise.allSettled([...taken].map(([host, own]) => host.releaseLock(own)));
@@ -21,7 +26,7 @@ export async function takeLock(hosts: readonly HostFiles[], holder: string): Pro
   let number = 0;
   try {
     for (const host of hosts) {
-      number = await takeOn(host, holder, number);
+      number = await takeOn(host, holder, number, force);
       taken.set(host, number);
     }
     for (const [host, own] of taken) {
@@ -54,10 +59,15 @@ export async function takeLock(hosts: readonly HostFiles[], holder: string): Pro
   };
 }
 
-async function takeOn(host: HostFiles, holder: string, minimum: number): Promise<number> {
-  const answer = await host.takeLock(holder, leaseSeconds, minimum);
+async function takeOn(
+  host: HostFiles,
+  holder: string,
+  minimum: number,
+  force = false,
+): Promise<number> {
+  const answer = await host.takeLock(holder, leaseSeconds, minimum, force);
   if ('number' in answer) return answer.number;
   throw new UserError(
-    `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s`,
+    `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s, or at once with force-unlock: true`,
   );
 }

@@ -658,10 +658,10 @@ describe('freeze, thaw and release', () => {
     expect(well(['release', '1'])).toBe(when);
     expect(hostctl(['thaw'])).toMatchObject({
       code: 94,
-      stderr: `service was handed over to NEW at ${when}; use the rollback stage\n`,
+      stderr: `service was handed over at ${when}; use the rollback stage, or activate\n`,
     });
     expect(hostctl(['begin-freeze', '30']).stderr).toBe(
-      `service was already handed over to NEW at ${when}\n`,
+      `service was already handed over at ${when}\n`,
     );
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(false);
   });
@@ -689,6 +689,44 @@ describe('freeze, thaw and release', () => {
       rmSync(join(base, 'undo'), { recursive: true, force: true });
     }
   }, 30_000);
+
+  it('is owner or has released, never both, and takes only when it no longer forwards', () => {
+    const marks = () =>
+      ['owner', 'released', 'forwarding'].filter((mark) => existsSync(join(base, mark)));
+    freeze();
+    expect(hostctl(['begin-forward', 'mail-cutover:[other]']).stderr).toContain('must not forward');
+    well(['release', '1']);
+    expect(marks()).toEqual(['released']);
+    well(['begin-forward', 'mail-cutover:[other]']);
+    expect(hostctl(['take', '1']).stderr).toContain('still forwards');
+    expect(hostctl(['dismantle']).stderr).toContain('is not fenced');
+    well(['remove', 'forwarding']);
+    well(['take', '1']);
+    well(['take', '1']);
+    expect(marks()).toEqual(['owner']);
+    expect(well(['thaw'])).toBe('thawed');
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
+    freeze();
+    const [number] = [readFileSync(join(base, 'lock/number'), 'utf8')];
+    well(['release', number]);
+    expect(marks()).toEqual(['released']);
+    expect(hostctl(['take', '1'])).toMatchObject({ code: 91 });
+  });
+
+  it('says in one line why mail stands still, and nothing when it does not', () => {
+    expect(well(['greeting'])).toBe('');
+    freeze();
+    expect(well(['greeting'])).toMatch(/mailboxes are frozen until \d{4}-/);
+    well(['release', '1']);
+    expect(well(['greeting'])).toContain('mail has moved to the other host');
+  });
+
+  it('takes the lock from a holder that is told to be dead', () => {
+    expect(well(['lock', 'a', '90', '0'])).toBe('1');
+    expect(hostctl(['lock', 'b', '90', '0'])).toMatchObject({ code: 90 });
+    expect(well(['lock', 'b', '90', '0', 'force'])).toBe('2');
+    expect(hostctl(['run', '1', 'true'])).toMatchObject({ code: 91 });
+  });
 
   it('lets a thaw that was cut off half-way be finished, and no release come between', () => {
     freeze();

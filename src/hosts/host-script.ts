@@ -10,7 +10,7 @@
 export const hostScript = String.raw`#!/bin/sh
 # mail-cutover: every change to this host goes through this program.
 #   hostctl status             what state the migration is in here
-#   hostctl thaw               (OLD) take service up again, unless service was handed to NEW
+#   hostctl thaw               take service up again, unless it was handed to the other host
 # The other words are for the actions.
 set -eu
 umask 077
@@ -40,11 +40,12 @@ stamp() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 # lock/number only grows. lock/holder and lock/expires (seconds, this host's clock) say who has it.
 number() { cat "$base/lock/number" 2>/dev/null || printf 0; }
 
-take_lock() { # HOLDER SECONDS MINIMUM -> number
+# force: whoever holds it is taken for dead. It is safe if he is not: his number is the older one.
+take_lock() { # HOLDER SECONDS MINIMUM [force] -> number
   have=$(number)
   holder=$(cat "$base/lock/holder" 2>/dev/null || :)
   expires=$(cat "$base/lock/expires" 2>/dev/null || printf 0)
-  if [ -n "$holder" ] && [ "$holder" != "$1" ] && [ "$expires" -gt "$(now)" ]; then
+  if [ -n "$holder" ] && [ "$holder" != "$1" ] && [ "$expires" -gt "$(now)" ] && [ "\${4:-}" != force ]; then
     printf '%s\n' "$holder"
     exit 90
   fi
@@ -73,7 +74,9 @@ record() { # GROUP ID KIND WHAT, the state before on standard input
   printf '%s' "$3" > "$temporary/kind"
   printf '%s' "$4" > "$temporary/what"
   cat > "$temporary/before"
-  count=$(ls "$base/undo/$1" | wc -l)
+  last=$(ls "$base/undo/$1" | sed -n '$s/-.*//p')
+  count=0
+  if [ -n "$last" ]; then count=$((1$last - 9999)); fi # 10008 - 9999: a leading 0 would be octal
   durable "$temporary/kind" "$temporary/what" "$temporary/before"
   mv -- "$temporary" "$base/undo/$1/$(printf '%04d' "$count")-$2"
   durable "$base/undo/$1"
@@ -432,10 +435,14 @@ reload_services() {
   if command -v doveadm >/dev/null && running dovecot; then doveadm reload; fi
 }
 
-# --- freeze, on OLD -------------------------------------------------------------------------------
-# frozen: a freeze was begun. released: ownership has left this host for good; thaw refuses.
+# --- freeze and ownership -------------------------------------------------------------------------
+# frozen: a freeze was begun here. Service has one holder, and each host says what it knows:
+#   owner     this host took it (an OLD that never gave it away needs no such file)
+#   released  this host gave it away: thaw refuses, and only from here on may it forward
+# Both are one file under two names, so that a host is never both. opened: it has served the world.
+# forwarding: what comes here goes on to the other host.
 thaw() {
-  [ ! -e "$base/released" ] || die "service was handed over to NEW at $(cat "$base/released"); use the rollback stage" 94
+  [ ! -e "$base/released" ] || die "service was handed over at $(cat "$base/released"); use the rollback stage, or activate" 94
   if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ]; then
     printf 'not frozen\n'
     return 0
@@ -456,7 +463,7 @@ disarm() {
 }
 
 begin_freeze() { # MINUTES
-  [ ! -e "$base/released" ] || die "service was already handed over to NEW at $(cat "$base/released")"
+  [ ! -e "$base/released" ] || die "service was already handed over at $(cat "$base/released")"
   [ -e "$base/frozen" ] || stamp | put "$base/frozen"
   rm -f -- "$base/thawed"
   due=$(($(now) + $1 * 60))
@@ -478,17 +485,93 @@ thaw_when_due() {
 
 release() { # the one commit point, on the host that gives service away
   if [ ! -e "$base/released" ]; then
-    [ -e "$base/frozen" ] || die "not frozen (thawed at $(cat "$base/thawed" 2>/dev/null || printf '?')): nothing was released"
-    stamp | put "$base/released"
+    # A fenced host serves nothing, so it may give back what it took and never used.
+    [ -e "$base/frozen" ] || [ -e "$base/fenced" ] ||
+      die "not frozen (thawed at $(cat "$base/thawed" 2>/dev/null || printf '?')): nothing was released"
+    # Until the rename it is the owner, and says so.
+    stamp | put "$base/owner"
+    mv -f -- "$base/owner" "$base/released"
+    durable "$base"
   fi
   disarm
   cat "$base/released"
 }
 
+take() { # the other half: only after the other host has released
+  [ ! -e "$base/forwarding" ] || die "this host still forwards to the other one: two opposite forwards would be a loop"
+  if [ -e "$base/released" ]; then
+    stamp | put "$base/released"
+    mv -f -- "$base/released" "$base/owner"
+    durable "$base"
+  elif [ ! -e "$base/owner" ]; then
+    stamp | put "$base/owner"
+  fi
+  cat "$base/owner"
+}
+
+begin_forward() { # DESTINATION
+  [ -e "$base/released" ] || die "this host has not given service away, so it must not forward"
+  printf '%s %s' "$1" "$(stamp)" | put "$base/forwarding"
+}
+
+# Messages that were copied to the other host and belong to it since: they must never come back.
+drop_queue() {
+  for record in "$base"/undo/*/[0-9][0-9][0-9][0-9]-*; do
+    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then rm -rf -- "$record"; fi
+  done
+  rm -rf -- "$base/queue"
+  durable "$base"
+}
+
+# On a fenced host that had forwarded after giving service back: its own configuration again, and
+# nothing starts.
+dismantle() {
+  [ -e "$base/fenced" ] || die "this host is not fenced: what holds it back may not be taken away"
+  undo_group freeze
+  rm -f -- "$base/frozen" "$base/forwarding" "$base/thawed"
+  durable "$base"
+  disarm
+}
+
+# The end: undo data may hold secrets, and nothing is undone any more. GROUP stays.
+clean_up() { # GROUP
+  unit="/etc/systemd/system/mail-cutover-$name-thaw"
+  disarm
+  rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
+  systemctl daemon-reload
+  for group in "$base"/undo/*; do
+    if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
+  done
+  rm -rf -- "$base/queue" "$base/seal"
+  durable "$base"
+}
+
+undo_kind() { # GROUP KIND: only the records of one kind
+  [ -d "$base/undo/$1" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$1"); do
+    [ "$(cat "$base/undo/$1/$record/kind" 2>/dev/null)" = "$2" ] || continue
+    undo_one "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/$1/$record"
+  done
+}
+
+# One line for whoever logs in, by profile.d: why mail stands still here.
+greeting() {
+  if [ -e "$base/finished.json" ] && [ -e "$base/fenced" ]; then
+    why='mail has moved to another host for good; Postfix and Dovecot must not start here'
+  elif [ -e "$base/forwarding" ]; then why='mail has moved: what comes here goes on to the other host'
+  elif [ -e "$base/released" ]; then why='mail has moved to the other host'
+  elif [ -e "$base/fenced" ]; then why='this host is fenced until mail is moved to it: Postfix and Dovecot do not start'
+  elif [ -e "$base/frozen" ]; then why="mail is being moved away: mailboxes are frozen until $(date -u -d "@$(cat "$base/deadline")" '+%Y-%m-%d %H:%M:%S UTC')"
+  else return 0; fi
+  printf '*** mail-cutover %s: %s. See: %s/bin/hostctl status\n' "$name" "$why" "$base"
+}
+
 status() {
   printf 'migration %s\n' "$name"
   printf 'lock %s held by %s\n' "$(number)" "$(cat "$base/lock/holder" 2>/dev/null || printf nobody)"
-  for mark in fenced frozen thawed released owner; do
+  for mark in fenced frozen thawed released owner opened forwarding finished.json; do
     if [ -e "$base/$mark" ]; then printf '%s: %s\n' "$mark" "$(cat "$base/$mark")"; fi
   done
 }
@@ -532,6 +615,15 @@ case $action in
   release) # NUMBER
     under_lock x 60 "$0" release-locked "$@" ;;
   release-locked) check_number "$1"; release ;;
+  take) # NUMBER
+    under_lock x 60 "$0" take-locked "$@" ;;
+  take-locked) check_number "$1"; take ;;
+  begin-forward) begin_forward "$@" ;;
+  queue-drop) drop_queue ;;
+  undo-kind) undo_kind "$@" ;;
+  dismantle) dismantle ;;
+  clean-up) clean_up "$@" ;;
+  greeting) greeting ;;
   begin-freeze) begin_freeze "$@" ;;
   postconf) edit_postconf "$@" ;;
   master) edit_master "$@" ;;

@@ -112,10 +112,18 @@ export class MailHost implements Host {
   }
 
   /** hostctl's `release`: under its exclusive lock, so that it and a thaw exclude each other. */
-  async release(): Promise<string> {
-    if (this.#lockNumber === undefined)
-      throw new Error(`${this.label}: a release without the lock`);
-    const result = await this.lockWord('release', [String(this.#lockNumber)]);
+  release(): Promise<string> {
+    return this.#ownership('release');
+  }
+
+  /** hostctl's `take`, in the same way. Returns when it was taken. */
+  take(): Promise<string> {
+    return this.#ownership('take');
+  }
+
+  async #ownership(word: 'release' | 'take'): Promise<string> {
+    if (this.#lockNumber === undefined) throw new Error(`${this.label}: ${word} without the lock`);
+    const result = await this.lockWord(word, [String(this.#lockNumber)]);
     return result.stdout.toString('utf8').trim();
   }
 

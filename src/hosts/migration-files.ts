@@ -30,10 +30,10 @@ export function migrationFiles(host: MailHost): HostFiles {
         purpose: `append to ${name}`,
       });
     },
-    async takeLock(holder, seconds, minimum): Promise<LockAnswer> {
+    async takeLock(holder, seconds, minimum, force = false): Promise<LockAnswer> {
       const result = await host.lockWord(
         'lock',
-        [holder, String(seconds), String(minimum)],
+        [holder, String(seconds), String(minimum), ...(force ? ['force'] : [])],
         [0, held],
       );
       const said = result.stdout.toString('utf8').trim();

@@ -26,7 +26,7 @@ export interface Contents {
   /** Files and folders that mail needs: password files, keys, aliases. */
   readonly carried: readonly string[];
   /**
-   * Names of files that may change in the freeze and need not be equal after it: counts that a
+   * Names of files (find(1), -name) that may change in the freeze and need not be equal after it: counts that a
    * service keeps which can't be closed. Empty where nothing may write.
    */
   readonly bookkeeping: readonly string[];
@@ -45,16 +45,34 @@ export interface MailContext {
   readonly migration: Migration;
   readonly old: MailHost;
   readonly new: MailHost;
+  /** The host that service leaves: OLD, and NEW when it is taken back. */
+  readonly source: MailHost;
+  /** The host that takes it. */
+  readonly target: MailHost;
   readonly log: Log;
+}
+
+/** The same with source and target exchanged: what rollback works with. */
+export function turned<C extends MailContext>(context: C): C {
+  return { ...context, source: context.target, target: context.source };
+}
+
+/** How titles and messages call a host. */
+export function called(host: MailHost): string {
+  return host.role.toUpperCase();
 }
 
 /** The stages that a mail system has a part in. */
 export type MailStage =
   | 'prepare'
+  | 'fence'
+  | 'door'
   | 'freeze'
   | 'queue'
   | 'activate'
+  | 'return-queue'
   | 'forward'
+  | 'end-forward'
   | 'drain'
   | 'finish';
 
@@ -83,4 +101,8 @@ export interface MailSystem {
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
   /** Mail in the queue of `host` that belongs to this migration's domains. */
   queue(host: MailHost, context: MailContext): Promise<QueueStatus>;
+  /** What `finish` takes away besides, one line each. */
+  removes(context: MailContext): readonly string[];
+  /** Deletes the mail in the stores, for good. Only `finish` asks for it, when told to in words. */
+  erase(host: MailHost, stores: readonly string[]): Promise<string>;
 }

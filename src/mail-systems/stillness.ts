@@ -35,7 +35,7 @@ done
 look() {
   file=$1; shift
   if [ -e "$tree" ]; then
-    LC_ALL=C find -H "$tree" -type d -printf '%i %m %u - %P\0' -o "$@" -printf '%i %s %u %C@ %P\0' > "$file"
+    LC_ALL=C find -H "$tree" -ignore_readdir_race -type d -printf '%i %m %u - %P\0' -o "$@" -printf '%i %s %u %C@ %P\0' > "$file"
   else : > "$file"; fi
   LC_ALL=C sort -z -o "$file" "$file"
 }
@@ -70,7 +70,7 @@ export async function proveStill(
     const writers = listed
       .trim()
       .split('\n')
-      .filter((line) => line !== '' && !ignored.some((name) => line.endsWith(`/${name}`)));
+      .filter((line) => line !== '' && !ignored.some((name) => matches(line, name)));
     if (writers.length > 0)
       throw new UserError(
         `${host.label}: still open for writing in ${store}: ${writers.slice(0, 3).join('; ')}. Stop that program, then run freeze again`,
@@ -83,4 +83,10 @@ export async function proveStill(
       );
   }
   return `${stores.length} trees stand still, nobody has a file open for writing`;
+}
+
+/** Whether a path ends in a file of that name; a star at the name's end stands for any ending. */
+function matches(path: string, name: string): boolean {
+  const file = path.slice(path.lastIndexOf('/') + 1);
+  return name.endsWith('*') ? file.startsWith(name.slice(0, -1)) : file === name;
 }

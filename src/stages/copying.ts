@@ -1,6 +1,7 @@
 import { UserError } from '../errors.ts';
-import { demandEqual } from '../transfer/manifest.ts';
-import { classify, rsyncPass } from '../transfer/rsync-pass.ts';
+import { demandEqual, TreesDiffer } from '../transfer/manifest.ts';
+import { transferPass } from '../transfer/pass.ts';
+import { classify, type Item, type PassOptions, rsyncPass } from '../transfer/rsync-pass.ts';
 import type { StageContext } from './stage.ts';
 
 /** One pass from OLD to NEW. Returns a line of evidence. */
@@ -16,7 +17,11 @@ export async function copy(
     throw new UserError(
       `${context.old.label}: ${missing.map((item) => item.path).join(', ')} does not exist. Correct stores and carry in the migration file`,
     );
-  await rsyncPass({
+  return transferPass({ ...passOptions(context, items, live), stores });
+}
+
+function passOptions(context: StageContext, items: readonly Item[], live: boolean): PassOptions {
+  return {
     source: context.old,
     target: context.new,
     targetPort: context.migration.new.port,
@@ -24,8 +29,24 @@ export async function copy(
     items,
     live,
     log: (line) => context.log.info(line),
-  });
-  return `${items.filter((item) => item.kind !== 'missing').length} trees`;
+  };
+}
+
+/**
+ * Compares both hosts. Should they differ after the quick pass, rsync, which knows nothing of
+ * Maildirs and looks at every file, gets a try before a person has to.
+ */
+export async function compareOrRepair(context: StageContext): Promise<string> {
+  try {
+    return await compare(context);
+  } catch (error) {
+    if (!(error instanceof TreesDiffer)) throw error;
+    context.log.warning(`${error.message}. Trying once more with rsync`);
+    const { stores, carried } = await contents(context);
+    const items = await classify(context.old, [...stores, ...carried]);
+    await rsyncPass(passOptions(context, items, false));
+    return compare(context);
+  }
 }
 
 /** Both hosts hold the same, to the entry. Returns a line of evidence. */

@@ -1,5 +1,7 @@
 import type { Step } from '../engine/step.ts';
 import { command } from '../hosts/command.ts';
+import type { MailHost } from '../hosts/mail-host.ts';
+import { called } from '../mail-systems/mail-system.ts';
 import { proveStill } from '../mail-systems/stillness.ts';
 import { classify } from '../transfer/rsync-pass.ts';
 import { demandLowTtl } from './addresses.ts';
@@ -9,31 +11,37 @@ import { always } from './steps.ts';
 
 export async function freeze(context: StageContext): Promise<Stage> {
   if (context.migration.cutover === 'dns') demandLowTtl(context);
-  const { stores, bookkeeping } = await contents(context);
   return {
     action: 'freeze',
-    steps: [
-      limit(context),
-      ...(await context.system.steps('freeze', context)),
-      ...(mayBeSealed(context, bookkeeping) ? [seal(context)] : []),
-      always('prove-still', 'Prove that the mailboxes on OLD stand still', async () =>
-        proveStill(context.old, stores, bookkeeping),
-      ),
-    ],
-    onFailure: () => thaw(context),
+    steps: await freezeSteps(context),
+    onFailure: () => thaw(context, context.source),
   };
 }
 
-/** The limit comes first: from here on OLD thaws by itself, whatever happens to the runner. */
+/** Freezes the source: OLD in `freeze`, NEW in `rollback`. */
+export async function freezeSteps(context: StageContext): Promise<readonly Step[]> {
+  const { source } = context;
+  const { stores, bookkeeping } = await contents(context);
+  return [
+    limit(context),
+    ...(await context.system.steps('freeze', context)),
+    ...(mayBeSealed(context, bookkeeping) ? [seal(context)] : []),
+    always('prove-still', `Prove that the mailboxes on ${called(source)} stand still`, async () =>
+      proveStill(source, stores, bookkeeping),
+    ),
+  ];
+}
+
+/** The limit comes first: from here on the host thaws by itself, whatever happens to the runner. */
 function limit(context: StageContext): Step {
-  const { old, migration } = context;
+  const { source, migration } = context;
   const minutes = migration.freeze['max-minutes'];
   return {
     id: 'limit',
-    title: `Let OLD thaw by itself after ${minutes} minutes`,
+    title: `Let ${called(source)} thaw by itself after ${minutes} minutes`,
     done: async () => false,
     do: async () =>
-      `until ${await old.edit('begin-freeze', [String(minutes)], { purpose: 'set the limit of the freeze' })}`,
+      `until ${await source.edit('begin-freeze', [String(minutes)], { purpose: 'set the limit of the freeze' })}`,
   };
 }
 
@@ -47,17 +55,19 @@ function mayBeSealed(context: StageContext, bookkeeping: readonly string[]): boo
 
 /** The kernel keeps what was closed from changing: not every writer can be known. */
 function seal(context: StageContext): Step {
-  const { old } = context;
+  const { source } = context;
   const trees = async () => {
-    const items = await classify(old, (await contents(context)).stores);
+    const items = await classify(source, (await contents(context)).stores);
     return items.filter((item) => item.kind === 'directory').map((item) => item.path);
   };
   return {
     id: 'seal',
-    title: 'Make the mailboxes on OLD read-only',
+    title: `Make the mailboxes on ${called(source)} read-only`,
     async done() {
       for (const tree of await trees()) {
-        const look = await old.read(command([old.hostctl, 'sealed', tree], { allow: [0, 1] }));
+        const look = await source.read(
+          command([source.hostctl, 'sealed', tree], { allow: [0, 1] }),
+        );
         if (look.code !== 0) return false;
       }
       return true;
@@ -66,16 +76,15 @@ function seal(context: StageContext): Step {
       const all = await trees();
       if (all.length > mostSeals) return `not done: ${all.length} trees are more than ${mostSeals}`;
       for (const [index, tree] of all.entries()) {
-        await old.edit('seal', ['freeze', `seal-${index}`, tree], { purpose: `seal ${tree}` });
+        await source.edit('seal', ['freeze', `seal-${index}`, tree], { purpose: `seal ${tree}` });
       }
       return `${all.length} trees`;
     },
   };
 }
 
-/** Takes service on OLD up again. */
-export async function thaw(context: StageContext): Promise<void> {
-  const { old } = context;
-  await old.change(command([old.hostctl, 'thaw-locked'], { purpose: 'thaw' }));
-  context.log.info(`${old.label} serves again`);
+/** Takes service on a host up again. */
+export async function thaw(context: StageContext, host: MailHost): Promise<void> {
+  await host.change(command([host.hostctl, 'thaw-locked'], { purpose: 'thaw' }));
+  context.log.info(`${host.label} serves again`);
 }

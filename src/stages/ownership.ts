@@ -2,30 +2,34 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
+import { called } from '../mail-systems/mail-system.ts';
 import type { StageContext } from './stage.ts';
 
 /**
- * The one commit point of a migration: service leaves OLD, durably, before NEW takes it. Until
- * `release` nothing is lost by going back; after it NEW is the owner, whoever dies.
+ * The one commit point of a migration, in both directions: service leaves the source, durably,
+ * before the target takes it. Until `release` nothing is lost by going back; after it the target is
+ * the owner, whoever dies.
  */
 export function handOver(context: StageContext): readonly Step[] {
-  const { old, new: target } = context;
+  const { source, target } = context;
   return [
     {
       id: 'release',
-      title: 'OLD gives service away',
-      done: () => has(old, 'released'),
-      do: async () => `released at ${await release(old)}`,
+      title: `${called(source)} gives service away`,
+      done: () => has(source, 'released'),
+      // Under hostctl's exclusive lock, so that it and the thaw of the freeze limit exclude each other.
+      do: async () => `released at ${await source.release()}`,
     },
     {
       id: 'take',
-      title: 'NEW takes service',
+      title: `${called(target)} takes service`,
       done: () => has(target, 'owner'),
       do: async () => {
-        if (!(await has(old, 'released')))
-          throw new UserError(`${old.label}: it has not given service away. Run activate again`);
-        await target.edit('put', ['owner'], { stdin: new Date().toISOString() });
-        return undefined;
+        if (!(await has(source, 'released')))
+          throw new UserError(
+            `${source.label}: it has not given service away. Run this stage again`,
+          );
+        return `taken at ${await target.take()}`;
       },
     },
   ];
@@ -39,9 +43,4 @@ export async function has(host: MailHost, mark: string): Promise<boolean> {
     }),
   );
   return result.code === 0;
-}
-
-/** Under hostctl's exclusive lock, so that it and the thaw of the freeze limit exclude each other. */
-async function release(old: MailHost): Promise<string> {
-  return old.release();
 }

@@ -1,37 +1,140 @@
+import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { command } from '../hosts/command.ts';
+import { turned } from '../mail-systems/mail-system.ts';
+import { removePassKey } from '../transfer/pass-key.ts';
 import { restoreSteps } from './addresses.ts';
+import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
 import { thaw } from './freeze.ts';
-import { has } from './ownership.ts';
+import { handOver, has } from './ownership.ts';
+import { forgetQueue, returnSteps } from './returning.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
-/** From any state before activation back to "OLD serves, nothing lost". */
+/** From any state back to "OLD serves, nothing lost". */
 export async function rollback(context: StageContext): Promise<Stage> {
-  const { old, new: target, migration } = context;
-  if (await has(old, 'released'))
+  const { declareDead: dead } = context.inputs;
+  if (dead === 'old')
     throw new UserError(
-      `${old.label}: service was handed to NEW, and bringing NEW's mail back is not built yet. NEW serves; nothing was changed`,
+      'rollback goes back to OLD, which can not be dead. Make NEW work: run activate',
     );
-  const undo = migration['address-undo-command'];
+  if (dead === 'new') return goBackAlone(context);
+  return (await has(context.new, 'opened')) ? bringBack(context) : takeBack(context);
+}
+
+/** NEW is dead: OLD serves with what it has. */
+async function goBackAlone(context: StageContext): Promise<Stage> {
+  const { old, new: dead, system } = context;
+  const handedOver = await has(old, 'released');
+  const loss = handedOver
+    ? 'OLD takes service back without NEW: what came to NEW since it was activated, and was changed there, is lost'
+    : 'OLD had not given service away: nothing is lost';
   return {
     action: 'rollback',
     steps: [
-      always('thaw', 'OLD serves again', async () => {
-        await thaw(context);
-        return undefined;
-      }),
-      ...(migration.cutover === 'dns' ? restoreSteps(context, 'all') : []),
-      ...(migration.cutover === 'address' && context.state.cut && undo
-        ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
+      declareDead(context, dead, loss),
+      ...(handedOver
+        ? [...(await system.steps('end-forward', turned(context))), takeAlone(old)]
         : []),
-      always('undo-new', 'Take back what was changed on NEW', async () => {
-        for (const group of ['probe', 'door', 'configuration', 'accounts', 'fence']) {
-          await target.edit('undo', [group], { purpose: `undo ${group}` });
-        }
-        await target.edit('remove', ['fenced']);
-        return undefined;
-      }),
+      oldServes(context),
+      ...addressBack(context),
     ],
   };
+}
+
+/** NEW has served: everything that it got comes back first. */
+async function bringBack(context: StageContext): Promise<Stage> {
+  const { new: target, migration } = context;
+  const back = turned(context);
+  return {
+    action: 'rollback',
+    steps: [
+      ...(await returnSteps(back)),
+      oldServes(context),
+      ...addressBack(context),
+      ...(await context.system.steps('forward', back)),
+      forgetQueue(context, target, 'drop-new-queue'),
+      always('close-door', 'Take down what NEW had for the mail of OLD', async () => {
+        await target.edit('undo', ['door'], { purpose: 'take the door down' });
+        await target.edit('remove', ['opened'], { purpose: 'note that NEW has given all back' });
+        return migration.freeze.mode === 'hold'
+          ? 'NEW sends what still comes to it on to OLD'
+          : 'NEW is down; other servers try again and find OLD';
+      }),
+    ],
+    onFailure: () => serveOn(back),
+  };
+}
+
+/** Cut off before the point of return: NEW is the owner still, and goes on serving. */
+async function serveOn(back: StageContext): Promise<void> {
+  const { source, target, migration } = back;
+  await removePassKey(source, target, migration.name);
+  if (await has(source, 'released')) return;
+  if (!(await has(source, 'frozen'))) return;
+  await thaw(back, source);
+  // OLD sends late mail on again, if it had been told to wait.
+  for (const step of await back.system.steps('forward', turned(back))) {
+    if (!(await step.done())) await step.do();
+  }
+}
+
+/** NEW has served nobody: nothing is there to be brought back. */
+async function takeBack(context: StageContext): Promise<Stage> {
+  const { old, new: target } = context;
+  const [handedOver, taken, returned, fenced] = await Promise.all([
+    has(old, 'released'),
+    has(target, 'owner'),
+    has(target, 'released'),
+    has(target, 'fenced'),
+  ]);
+  const isCopied = context.entries().some((entry) => entry.stage === 'transfer live');
+  const mustFence = handedOver || taken || returned || isCopied;
+  return {
+    action: 'rollback',
+    steps: [
+      // After a rollback that brought mail back NEW sends on what comes: it stays as it is.
+      ...(mustFence && (fenced || taken || !returned)
+        ? await context.system.steps('fence', context)
+        : []),
+      ...(handedOver || taken ? handOver(turned(context)) : []),
+      oldServes(context),
+      ...addressBack(context),
+      ...(returned && !fenced && !taken ? [] : [undoNew(context, mustFence)]),
+    ],
+  };
+}
+
+function undoNew(context: StageContext, keepFence: boolean): Step {
+  const { new: target } = context;
+  const groups = ['probe', 'door', 'configuration', 'accounts', ...(keepFence ? [] : ['fence'])];
+  return always('undo-new', 'Take back what was changed on NEW', async () => {
+    await target.edit('queue-drop', [], { purpose: 'forget the copied queue' });
+    for (const group of groups) await target.edit('undo', [group], { purpose: `undo ${group}` });
+    if (!keepFence) await target.edit('remove', ['fenced']);
+    return keepFence ? 'NEW stays fenced: it holds copies of the mailboxes' : undefined;
+  });
+}
+
+function oldServes(context: StageContext): Step {
+  return always('thaw', 'OLD serves again', async () => {
+    await thaw(context, context.old);
+    // NEW's address may stand in a cache of Postfix's as one that does not answer.
+    await context.old.change(
+      command(['sh', '-c', 'postfix status 2>/dev/null && postqueue -f || :'], {
+        purpose: 'flush the queue',
+      }),
+    );
+    return undefined;
+  });
+}
+
+function addressBack(context: StageContext): readonly Step[] {
+  const { migration } = context;
+  const undo = migration['address-undo-command'];
+  if (migration.cutover === 'dns') return restoreSteps(context, 'all');
+  return context.state.cut && undo
+    ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
+    : [];
 }

@@ -14,10 +14,15 @@ export interface StageContext {
   readonly inputs: Inputs;
   readonly old: MailHost;
   readonly new: MailHost;
+  /** The host that service leaves, and the one that takes it; `rollback` exchanges them. */
+  readonly source: MailHost;
+  readonly target: MailHost;
   readonly system: MailSystem;
   /** One provider a zone of the migration file, in its order. */
   readonly dns: readonly DnsProvider[];
   readonly state: State;
+  /** Told in words to delete the mail on OLD (`finish`). */
+  readonly erase: boolean;
   /** The journal so far. */
   readonly entries: () => readonly Entry[];
   readonly log: Log;

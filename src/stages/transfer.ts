@@ -1,6 +1,6 @@
 import { UserError } from '../errors.ts';
 import { removePassKey } from '../transfer/pass-key.ts';
-import { compare, copy } from './copying.ts';
+import { compareOrRepair, copy } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -20,7 +20,7 @@ export async function transfer(context: StageContext): Promise<Stage> {
           always('copy', 'Copy what changed since the last pass', () =>
             copy(context, false, [`${context.old.folder}/queue`]),
           ),
-          always('compare', 'Compare both hosts', () => compare(context)),
+          always('compare', 'Compare both hosts', () => compareOrRepair(context)),
         ],
         onFailure: () => dismissKey(context),
       };

@@ -36,20 +36,20 @@ while [ "$todo" -gt 0 ]; do
 done
 if [ ! -e "$tree" ] && [ ! -L "$tree" ]; then printf 'missing\0' > "$out/list"
 else
-  LC_ALL=C find -H "$tree" \
+  LC_ALL=C find -H "$tree" -ignore_readdir_race \
     \( -type d \( -name cur -o -name new \) -printf 'd %m %u:%g %T@ %P\0' \) -o \
     \( -type d -printf 'd %m %u:%g %P\0' \) -o \
     \( -type l -printf 'l %u:%g %P//%l\0' \) -o \
     \( -type f "$@" -printf 'f %m %u:%g %s %n %T@ %P\0' \) -o ! -type f -printf 'o %y %m %u:%g %P\0' > "$out/names"
   case $depth in
-    full) find -H "$tree" -type f "$@" -print0 > "$out/files" ;;
+    full) find -H "$tree" -ignore_readdir_race -type f "$@" -print0 > "$out/files" ;;
     sample)
-      find -H "$tree" -type f "$@" -print0 > "$out/all"
+      find -H "$tree" -ignore_readdir_race -type f "$@" -print0 > "$out/all"
       LC_ALL=C sort -z -o "$out/all" "$out/all"
       count=$(tr -cd '\0' < "$out/all" | wc -c)
       awk -v RS='\0' -v ORS='\0' -v step=$((count / 200 + 1)) 'NR % step == 1 || step == 1' "$out/all" > "$out/files"
-      find -H "$tree" -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
-    *) find -H "$tree" -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
+      find -H "$tree" -ignore_readdir_race -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
+    *) find -H "$tree" -ignore_readdir_race -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
   esac
   LC_ALL=C sort -z -u -o "$out/files" "$out/files"
   : > "$out/sums"
@@ -71,10 +71,18 @@ export async function manifest(
   ignored: readonly string[] = [],
 ): Promise<Manifest> {
   const result = await host.read(
-    script(manifestScript, [path, depth, 'digest', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
+    script(manifestScript, [path, depth, 'digest', ...ignored], {
+      timeout: 7200,
+      purpose: `list ${path}`,
+    }),
   );
   const [digest = '', entries = '0'] = result.stdout.toString('utf8').trim().split(' ');
   return { path, digest, entries: Number(entries) };
+}
+
+/** Trees that must be equal are not. */
+export class TreesDiffer extends UserError {
+  override readonly name = 'TreesDiffer';
 }
 
 /** The entries that differ, in printable form; empty when the trees are equal. */
@@ -88,7 +96,10 @@ export async function differences(
   const list = async (host: Host) =>
     (
       await host.read(
-        script(manifestScript, [path, depth, 'list', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
+        script(manifestScript, [path, depth, 'list', ...ignored], {
+          timeout: 7200,
+          purpose: `list ${path}`,
+        }),
       )
     ).stdout
       .toString('latin1')
@@ -123,7 +134,7 @@ export async function demandEqual(
     ]);
     if (there.digest !== here.digest) {
       const found = await differences(source, target, path, depth, ignored);
-      throw new UserError(
+      throw new TreesDiffer(
         `${path} differs between the hosts in ${found.length} entries: ${found.slice(0, 5).join('; ')}. Run the pass again; if it differs still, look for a program that writes there`,
       );
     }

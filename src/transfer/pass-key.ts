@@ -1,58 +1,90 @@
 import { command, script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import { mirrorProgram } from './mirror-program.ts';
 
 /**
  * The key that joins source and target for one pass. It is made on the source, in memory-backed
- * storage; on the target it may do one thing, write into the listed trees through rsync's own
- * server, from the source's addresses, until its lease ends (sshd's `expiry-time`, sshd(8)
+ * storage; on the target it may do one thing, change the listed trees through our own program or
+ * rsync's own server, from the source's addresses, until its lease ends (sshd's `expiry-time`, sshd(8)
  * AUTHORIZED_KEYS FILE FORMAT).
  */
 export interface PassKey {
   /** Words for rsync's `-e`, as one shell line. */
   readonly remoteShell: string;
   readonly destination: string;
+  /** Whether both hosts can run the mirror program, which then lies in `folder` with its items. */
+  readonly canMirror: boolean;
+  /** Of the key and what belongs to it, on both hosts. */
+  readonly folder: string;
   /** rsync module name of each tree. */
   module(path: string): string;
   remove(): Promise<void>;
 }
 
+export interface PassKeyOptions {
+  readonly source: Host;
+  readonly target: Host;
+  readonly targetPort: number;
+  readonly migration: string;
+  /** Directories that rsync may write. */
+  readonly directories: readonly string[];
+  /** What the mirror program may change, in its own form; see there. */
+  readonly mirrorItems?: string;
+}
+
+/** What the source asks the target for, so that the one forced command knows which end to start. */
+export const mirrorRequest = 'mail-cutover mirror';
+
 const leaseMinutes = 30;
 
-export async function createPassKey(options: {
-  source: Host;
-  target: Host;
-  targetPort: number;
-  migration: string;
-  /** Directories that may be written. */
-  directories: readonly string[];
-}): Promise<PassKey> {
+export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
   const { source, target, migration } = options;
   const folder = `/run/mail-cutover-${migration}`;
-  const publicKey = (
-    await source.change(
-      script(makeKey, [folder, migration], { purpose: 'make the key of this pass' }),
-    )
-  ).stdout
-    .toString('utf8')
-    .trim();
-  const addresses = await sourceAddresses(source);
-  const hostKeys = (
-    await target.read(
+  const items = Buffer.from(options.mirrorItems ?? '');
+  const program = Buffer.concat([items, Buffer.from(mirrorProgram)]);
+  const [made, published] = await Promise.all([
+    source.change(
+      script(makeKey, [folder, migration, String(items.length)], {
+        stdin: program,
+        purpose: 'make the key of this pass',
+      }),
+    ),
+    target.read(
       script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: "read the host's public keys" }),
-    )
-  ).stdout.toString('utf8');
-  await source.change(
-    script('umask 077; cat > "$1/known_hosts"', [folder], {
-      stdin: knownHosts(target.address, options.targetPort, hostKeys),
-      purpose: 'pin the host key for this pass',
-    }),
+    ),
+  ]);
+  const [publicKey = '', sourceCan = '', ...addressLines] = lines(made.stdout);
+  const addresses = addressesIn(addressLines, source.address);
+  const config = Buffer.from(rsyncdConfig(options.directories));
+  const hostKeys = knownHosts(
+    target.address,
+    options.targetPort,
+    published.stdout.toString('utf8'),
   );
-  await target.change(
-    script(admitKey, [folder, migration, addresses, publicKey, String(leaseMinutes)], {
-      stdin: rsyncdConfig(options.directories),
-      purpose: 'admit the key of this pass',
-    }),
-  );
+  const [, admitted] = await Promise.all([
+    source.change(
+      script('umask 077; cat > "$1/known_hosts"', [folder], {
+        stdin: hostKeys,
+        purpose: 'pin the host key for this pass',
+      }),
+    ),
+    target.change(
+      script(
+        admitKey,
+        [
+          folder,
+          migration,
+          addresses,
+          publicKey,
+          String(leaseMinutes),
+          String(config.length),
+          String(items.length),
+          mirrorRequest,
+        ],
+        { stdin: Buffer.concat([config, program]), purpose: 'admit the key of this pass' },
+      ),
+    ),
+  ]);
   return {
     remoteShell: [
       'ssh',
@@ -68,6 +100,8 @@ export async function createPassKey(options: {
       '-l root',
     ].join(' '),
     destination: target.address.includes(':') ? `[${target.address}]` : target.address,
+    canMirror: sourceCan === 'mirror' && lines(admitted.stdout)[0] === 'mirror',
+    folder,
     module: (path) => moduleName(options.directories.indexOf(path)),
     remove: () => removePassKey(source, target, migration),
   };
@@ -76,20 +110,30 @@ export async function createPassKey(options: {
 /** Removes whatever a pass left behind, on both hosts. Safe to call when there is nothing. */
 export async function removePassKey(source: Host, target: Host, migration: string): Promise<void> {
   const folder = `/run/mail-cutover-${migration}`;
-  await target.change(
-    script(dismissKey, [folder, migration], { purpose: 'dismiss the key of this pass' }),
-  );
-  await source.change(
-    command(['rm', '-rf', '--', folder], { purpose: 'delete the key of this pass' }),
-  );
+  await Promise.all([
+    target.change(
+      script(dismissKey, [folder, migration], { purpose: 'dismiss the key of this pass' }),
+    ),
+    source.change(command(['rm', '-rf', '--', folder], { purpose: 'delete the key of this pass' })),
+  ]);
 }
+
+/** Takes the items and the program from standard input, and says whether this host can run it. */
+const takeProgram = String.raw`
+head -c "$itemsize" > "$1/items"
+cat > "$1/mirror.pl"
+if perl "$1/mirror.pl" probe 2>/dev/null; then can=mirror; else can=no; fi`;
 
 const makeKey = String.raw`
 umask 077
 rm -rf -- "$1"
 mkdir -p -- "$1"
+itemsize=$3
+${takeProgram}
 ssh-keygen -q -t ed25519 -N '' -C "mail-cutover $2 pass" -f "$1/key"
-cat "$1/key.pub"`;
+cat "$1/key.pub"
+printf '%s\n' "$can"
+ip -o addr show scope global`;
 
 const withoutOurLine = String.raw`
 file=/root/.ssh/authorized_keys
@@ -99,29 +143,38 @@ mkdir -p /root/.ssh
 cp -a -- "$file" "$file.mail-cutover.$$"
 awk -v tag=" mail-cutover $2 pass" 'substr($0, length($0) - length(tag) + 1) != tag' "$file" > "$file.mail-cutover.$$"`;
 
+/** sshd hands the forced command to root's shell, with what the other side asked for in the environment. */
 const admitKey = String.raw`
+umask 077
 mkdir -p -m 700 -- "$1"
-cat > "$1/rsyncd.conf"
+head -c "$6" > "$1/rsyncd.conf"
+itemsize=$7
+${takeProgram}
+cat > "$1/door" <<END
+if [ "\$SSH_ORIGINAL_COMMAND" = '$8' ]; then exec perl $1/mirror.pl receive /var/lib/mail-cutover/$2 $1/items; fi
+exec rsync --config=$1/rsyncd.conf --server --daemon .
+END
 expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
 ${withoutOurLine}
-printf 'restrict,from="%s",expiry-time="%s",command="rsync --config=%s/rsyncd.conf --server --daemon ." %s\n' \
+printf 'restrict,from="%s",expiry-time="%s",command="exec sh %s/door" %s\n' \
   "$3" "$expiry" "$1" "$4" >> "$file.mail-cutover.$$"
-mv -f -- "$file.mail-cutover.$$" "$file"`;
+mv -f -- "$file.mail-cutover.$$" "$file"
+printf '%s\n' "$can"`;
 
-const dismissKey = String.raw`${withoutOurLine}
+const dismissKey = `${withoutOurLine}
 mv -f -- "$file.mail-cutover.$$" "$file"
 rm -rf -- "$1"`;
 
-async function sourceAddresses(source: Host): Promise<string> {
-  const result = await source.read(
-    script('ip -o addr show scope global', [], { purpose: 'read its own addresses' }),
-  );
-  const addresses = result.stdout
-    .toString('utf8')
-    .split('\n')
+function lines(output: Buffer): readonly string[] {
+  return output.toString('utf8').trim().split('\n');
+}
+
+/** Those that ip(8) lists, and the one by which the source is known here. */
+function addressesIn(listed: readonly string[], known: string): string {
+  const addresses = listed
     .map((line) => /inet6? ([0-9a-f.:]+)/.exec(line)?.[1])
     .filter((address) => address !== undefined);
-  return [...new Set([...addresses, source.address])].join(',');
+  return [...new Set([...addresses, known])].join(',');
 }
 
 function knownHosts(address: string, port: number, publicKeys: string): string {

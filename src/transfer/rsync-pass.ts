@@ -1,6 +1,6 @@
 import { command, script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { createPassKey } from './pass-key.ts';
+import { createPassKey, type PassKey } from './pass-key.ts';
 
 /** A tree or a file that is brought over, the same path on both hosts. */
 export interface Item {
@@ -36,37 +36,43 @@ export async function classify(source: Host, paths: readonly string[]): Promise<
 
 /**
  * Makes the target's trees what the source's are: additions, changes and deletions, with mtimes to
- * the nanosecond, hard links and owners by name.
+ * the nanosecond, hard links and owners by name. The key admits to their directories.
  */
-export async function rsyncPass(options: PassOptions): Promise<void> {
+export async function rsyncItems(options: PassOptions, key: PassKey): Promise<void> {
   const { source, target } = options;
-  const present = options.items.filter((item) => item.kind !== 'missing');
-  const directories = [...new Set(present.map(directoryOf))];
+  for (const item of options.items.filter(({ kind }) => kind !== 'missing')) {
+    await source.change(
+      command(
+        rsyncWords(item, key.remoteShell, `${key.destination}::${key.module(directoryOf(item))}/`),
+        {
+          allow: options.live ? [0, vanished] : [0],
+          timeout: 6 * 3600,
+          purpose: `copy ${item.path}`,
+        },
+      ),
+    );
+    options.log(`copied ${item.path}`);
+  }
   await target.change(
+    command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),
+  );
+}
+
+/** The directories that the items lie in, or are; made on the target where they are not there. */
+export async function makeDirectories(options: PassOptions): Promise<readonly string[]> {
+  const present = options.items.filter(({ kind }) => kind !== 'missing');
+  const directories = [...new Set(present.map(directoryOf))];
+  await options.target.change(
     script('for path; do mkdir -p -- "$path"; done', directories, { purpose: 'make the folders' }),
   );
-  const key = await createPassKey({ ...options, directories });
+  return directories;
+}
+
+/** One pass with nothing but rsync. */
+export async function rsyncPass(options: PassOptions): Promise<void> {
+  const key = await createPassKey({ ...options, directories: await makeDirectories(options) });
   try {
-    for (const item of present) {
-      await source.change(
-        command(
-          rsyncWords(
-            item,
-            key.remoteShell,
-            `${key.destination}::${key.module(directoryOf(item))}/`,
-          ),
-          {
-            allow: options.live ? [0, vanished] : [0],
-            timeout: 6 * 3600,
-            purpose: `copy ${item.path}`,
-          },
-        ),
-      );
-      options.log(`copied ${item.path}`);
-    }
-    await target.change(
-      command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),
-    );
+    await rsyncItems(options, key);
   } finally {
     await key.remove();
   }

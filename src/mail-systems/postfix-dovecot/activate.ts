@@ -3,13 +3,14 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext } from '../mail-system.ts';
+import { called, type MailContext } from '../mail-system.ts';
 import { fingerprint, transportEntry } from './door.ts';
 import { readDovecot } from './dovecot.ts';
 import {
   demandPostfix,
+  has,
   loaded,
-  redirected,
+  redirectedWhole,
   reloadPostfix,
   route,
   routesTo,
@@ -47,6 +48,11 @@ export function activateSteps(context: MailContext): readonly Step[] {
       title: 'Open NEW to the world',
       done: async () => !(await closedForProbe(target)) && (await serving(target)),
       do: async () => {
+        // From here on it may hold mail that OLD has not: rollback must bring it back.
+        await target.edit('put', ['opened'], {
+          stdin: new Date().toISOString(),
+          purpose: 'note the opening',
+        });
         await target.edit('undo', [group], { purpose: 'open the listeners' });
         return undefined;
       },
@@ -55,30 +61,37 @@ export function activateSteps(context: MailContext): readonly Step[] {
   ];
 }
 
-/** `hold`, on OLD: what waits in its queue, and what still comes, goes on to NEW by its own door. */
+/** `hold`, on the source: what waits in its queue, and what still comes, goes on by the target's own door. */
 export function forwardSteps(context: MailContext): readonly Step[] {
-  const { old, new: target, migration } = context;
+  const { source, target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
   const { transport } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
   return [
     {
       id: 'forward',
-      title: 'Send the mail that waits on OLD on to NEW',
+      title: `Send the mail that waits on ${called(source)} on to ${called(target)}`,
       done: async () =>
-        routesTo(await demandPostfix(old), context, `${transport}:`) &&
-        (await loaded(old, context)),
+        (await has(source, 'forwarding')) &&
+        routesTo(await demandPostfix(source), context, `${transport}:`) &&
+        (await loaded(source, context)),
       do: async () => {
+        // Who owns never forwards, and who forwards never owns: a loop needs two that forward.
+        if (!(await has(target, 'owner')))
+          throw new UserError(
+            `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
+          );
+        await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
         const entry = transportEntry(context, await fingerprint(target, context));
-        await old.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
-        const held = await old.read(
+        await source.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
+        const held = await source.read(
           command(['cat', '--', names(migration).routes], { purpose: 'read the routes' }),
         );
-        const table = redirected(held.stdout.toString('utf8'), destination);
-        await route(context, await demandPostfix(old), table, destination);
-        await reloadPostfix(old);
+        const table = redirectedWhole(held.stdout.toString('utf8'), destination);
+        await route(context, await demandPostfix(source), table, destination);
+        await reloadPostfix(source);
         await untilLoaded(context);
-        await old.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+        await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
         return undefined;
       },
     },

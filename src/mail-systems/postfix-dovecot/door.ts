@@ -1,32 +1,33 @@
 import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext } from '../mail-system.ts';
+import { called, type MailContext } from '../mail-system.ts';
 import { names } from './names.ts';
 
 const group = 'door';
 
 /**
- * NEW's own door for late mail: a listener that only OLD can use, known by its certificate. OLD has
- * done all that is done once (address mappings, recipient checks, milters, greylisting, SPF), so
- * the door does none of it again: an alias that names itself and another expands once.
+ * The target's own door for late mail: a listener that only the source can use, known by its
+ * certificate. The source has done all that is done once (address mappings, recipient checks,
+ * milters, greylisting, SPF), so the door does none of it again: an alias that names itself and
+ * another expands once.
  */
 export function doorSteps(context: MailContext): readonly Step[] {
-  const { old, new: target } = context;
+  const { old, new: fresh, target, migration } = context;
   return [
     {
       id: 'certificates',
       title: 'Make the certificates by which OLD and NEW know each other',
       done: async () =>
-        (await fingerprint(old, context)) !== '' && (await fingerprint(target, context)) !== '',
+        (await fingerprint(old, context)) !== '' && (await fingerprint(fresh, context)) !== '',
       do: async () => {
-        await Promise.all([makeCertificate(old, context), makeCertificate(target, context)]);
+        await Promise.all([makeCertificate(old, context), makeCertificate(fresh, context)]);
         return undefined;
       },
     },
     {
       id: 'door',
-      title: `Set up the door for late mail on NEW, port ${context.migration['late-mail'].port}`,
+      title: `Set up the door for late mail on ${called(target)}, port ${migration['late-mail'].port}`,
       done: () => doorStands(context),
       do: () => buildDoor(context),
       undo: async () => {
@@ -66,10 +67,10 @@ async function makeCertificate(host: MailHost, context: MailContext): Promise<vo
 
 async function doorStands(context: MailContext): Promise<boolean> {
   const { clients, door } = names(context.migration);
-  const result = await context.new.read(
+  const result = await context.target.read(
     script(
       '[ -e "$1" ] && grep -qF -- "$2" "$1" && [ -n "$(postconf -M "$3" 2>/dev/null)" ] || exit 1',
-      [clients, await fingerprint(context.old, context), door],
+      [clients, await fingerprint(context.source, context), door],
       { allow: [0, 1], purpose: 'look at the door' },
     ),
   );
@@ -77,16 +78,18 @@ async function doorStands(context: MailContext): Promise<boolean> {
 }
 
 async function buildDoor(context: MailContext): Promise<string> {
-  const { new: target, migration } = context;
+  const { source, target, migration } = context;
   const { clients, door } = names(migration);
-  const allowed = await fingerprint(context.old, context);
+  const allowed = await fingerprint(source, context);
   await target.edit('file', [group, 'clients', clients, '644', 'root:root'], {
-    stdin: `${allowed} old\n`,
-    purpose: 'admit OLD at the door',
+    stdin: `${allowed} ${source.role}\n`,
+    purpose: `admit ${called(source)} at the door`,
   });
   await target.edit('master', [group, 'door', door, doorEntry(context)], {
     purpose: 'set up the door',
   });
+  // A target that is fenced reads master.cf when it starts.
+  await target.edit('reload', [], { purpose: 'reload Postfix' });
   return `only the certificate ${allowed.slice(0, 23)}… may use it`;
 }
 
@@ -128,7 +131,7 @@ function doorEntry(context: MailContext): string {
   return `${port} inet n - y - - smtpd ${options.map((option) => `-o ${option}`).join(' ')}`;
 }
 
-/** smtp(8) on OLD, to the door and nowhere else; overrides whatever OLD does for other mail. */
+/** smtp(8) on the source, to the door and nowhere else; overrides whatever it does for other mail. */
 export function transportEntry(context: MailContext, doorFingerprint: string): string {
   const { certificate, transport } = names(context.migration);
   const options = [

@@ -54,7 +54,7 @@ async function firstMail(target: MailHost, stores: readonly string[]): Promise<r
     script(
       `for store; do
          if [ -d "$store" ]; then
-           find "$store" -type f \\( -path '*/cur/*' -o -path '*/new/*' -o -path '*/dbox-Mails/u.*' \\
+           find "$store" -ignore_readdir_race -type f \\( -path '*/cur/*' -o -path '*/new/*' -o -path '*/dbox-Mails/u.*' \\
              -o -path '*/storage/m.[0-9]*' \\) -print0 -quit
          fi
        done`,
@@ -74,7 +74,7 @@ async function queueFiles(target: MailHost, directory: string): Promise<number> 
   const result = await target.read(
     script(
       `for queue in maildrop incoming active deferred hold; do
-         if [ -d "$1/$queue" ]; then find "$1/$queue" -type f -printf x; fi
+         if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -printf x; fi
        done`,
       [directory],
       { purpose: 'count the queue files' },

@@ -2,13 +2,13 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext } from '../mail-system.ts';
+import { called, type MailContext } from '../mail-system.ts';
 import { readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
 
-/** Group of undo records on OLD; hostctl's `thaw` takes it back. */
+/** Group of undo records on the host that is frozen; hostctl's `thaw` takes it back. */
 const group = 'freeze';
 
 /**
@@ -28,25 +28,25 @@ const sessionSeconds = 60;
  * deliver survives flush, ETRN, reload and restart.
  */
 export function holdSteps(context: MailContext): readonly Step[] {
-  const { old } = context;
+  const { source } = context;
   return [
     {
       id: 'hold-deliveries',
-      title: 'Hold all local mail in the queue of OLD, close submission',
+      title: `Hold all local mail in the queue of ${called(source)}, close submission`,
       done: async () =>
-        routesTo(await demandPostfix(old), context, `${names(context.migration).hold}:`) &&
-        (await loaded(old, context)),
+        routesTo(await demandPostfix(source), context, `${names(context.migration).hold}:`) &&
+        (await loaded(source, context)),
       do: () => hold(context),
       undo: async () => {
-        await old.edit('undo', [group]);
+        await source.edit('undo', [group]);
       },
     },
     {
       id: 'finish-deliveries',
-      title: 'Wait until no delivery agent on OLD holds a message',
-      done: async () => (await running(old, deliveryAgents, [])) === '',
+      title: `Wait until no delivery agent on ${called(source)} holds a message`,
+      done: async () => (await running(source, deliveryAgents, [])) === '',
       do: async () => {
-        await waitUntilNothing(old, deliveryAgents, {
+        await waitUntilNothing(source, deliveryAgents, {
           seconds: deliverySeconds,
           what: 'no delivery agent holds a message',
           cure: 'A pipe or filter hangs: look at it, then run freeze again',
@@ -56,37 +56,83 @@ export function holdSteps(context: MailContext): readonly Step[] {
     },
     {
       id: 'close-sessions',
-      title: 'Close IMAP, POP3, ManageSieve and LMTP on OLD',
-      done: async () => (await openSessions(old)) === '' && (await protocolsClosed(old)),
-      do: () => closeSessions(old),
+      title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
+      done: async () => (await openSessions(source)) === '' && (await protocolsClosed(source)),
+      do: () => closeSessions(source),
     },
   ];
 }
 
-/** `stop`: OLD's mail services are down; other servers keep the mail and try again. */
+/**
+ * `hold`, on a host that has forwarded: what comes waits in its queue again. Before a host may take
+ * service, so that two opposite forwards never meet.
+ */
+export function endForwardSteps(context: MailContext): readonly Step[] {
+  const { target, migration } = context;
+  if (migration.freeze.mode === 'stop') return [];
+  const { hold: transport, routes } = names(migration);
+  const ofTarget: MailContext = { ...context, source: target };
+  return [
+    {
+      id: 'end-forward',
+      title: `Let mail wait on ${called(target)} instead of sending it on`,
+      done: async () => !(await has(target, 'forwarding')),
+      do: async () => {
+        const table = await target.read(
+          command(['cat', '--', routes], { purpose: 'read the routes' }),
+        );
+        const destination = nowhere(transport);
+        await route(
+          ofTarget,
+          await demandPostfix(target),
+          redirected(table.stdout.toString('utf8'), destination),
+          destination,
+        );
+        await reloadPostfix(target);
+        await untilLoaded(ofTarget);
+        await target.edit('remove', ['forwarding'], { purpose: 'note the end of the forward' });
+        return undefined;
+      },
+    },
+  ];
+}
+
+/** Whether a mark of ours stands on the host. */
+export async function has(host: MailHost, mark: string): Promise<boolean> {
+  const result = await host.read(
+    script('[ -e "$1" ]', [`${host.folder}/${mark}`], {
+      allow: [0, 1],
+      purpose: `look for ${mark}`,
+    }),
+  );
+  return result.code === 0;
+}
+
+/** `stop`: the mail services are down; other servers keep the mail and try again. */
 export function stopSteps(context: MailContext): readonly Step[] {
-  const { old, migration } = context;
+  const { source } = context;
   const units = [...dovecotUnits, ...postfixUnits];
   return [
     {
       id: 'stop-services',
-      title: 'Stop Postfix and Dovecot on OLD and keep them from starting',
+      title: `Stop Postfix and Dovecot on ${called(source)} and keep them from starting`,
       done: async () =>
-        (await runningUnits(old, units)) === '' && (await fenced(old, migration.name, units)),
+        (await runningUnits(source, units)) === '' &&
+        (await fenced(source, 'frozen', context, units)),
       do: async () => {
         for (const unit of units) {
-          await old.edit('stop', [group, `stop-${unit}`, unit], { purpose: `stop ${unit}` });
+          await source.edit('stop', [group, `stop-${unit}`, unit], { purpose: `stop ${unit}` });
         }
-        await fence(old, group, 'frozen', context, units);
-        await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
+        await fence(source, group, 'frozen', context, units);
+        await waitUntilNothing(source, 'if postfix status 2>/dev/null; then echo postfix; fi', {
           seconds: 60,
           what: 'Postfix is down',
-          cure: 'Look at `systemctl status postfix@-` on OLD',
+          cure: `Look at \`systemctl status postfix@-\` on ${called(source)}`,
         });
         return undefined;
       },
       undo: async () => {
-        await old.edit('undo', [group]);
+        await source.edit('undo', [group]);
       },
     },
   ];
@@ -104,30 +150,51 @@ export async function fence(
   for (const unit of units) {
     await host.edit(
       'file',
-      [undoGroup, `fence-${unit}`, names(context.migration).dropIn(unit), '644', 'root:root'],
+      [
+        undoGroup,
+        `fence-${unit}`,
+        names(context.migration).dropIn(unit, marker),
+        '644',
+        'root:root',
+      ],
       {
         stdin: condition,
         purpose: `fence ${unit}`,
       },
     );
   }
+  await greet(host, undoGroup, context);
   await host.change(command(['systemctl', 'daemon-reload']));
+}
+
+/** The line at login. It asks the host itself each time, so that it is never out of date. */
+export async function greet(
+  host: MailHost,
+  undoGroup: string,
+  context: MailContext,
+): Promise<void> {
+  await host.edit(
+    'file',
+    [undoGroup, 'greeting', names(context.migration).greeting(undoGroup), '644', 'root:root'],
+    {
+      stdin: `# mail-cutover: says at login why mail stands still here. Only root may look.\nif [ -x ${host.hostctl} ]; then ${host.hostctl} greeting; fi\n`,
+      purpose: 'leave a line at login',
+    },
+  );
 }
 
 export async function fenced(
   host: MailHost,
-  migration: string,
+  marker: 'frozen' | 'fenced',
+  context: MailContext,
   units: readonly string[],
 ): Promise<boolean> {
+  const files = units.map((unit) => names(context.migration).dropIn(unit, marker));
   const result = await host.read(
-    script(
-      'for unit; do [ -e "/etc/systemd/system/$unit.d/$MIGRATION.conf" ] || exit 1; done'.replace(
-        '$MIGRATION',
-        `mail-cutover-${migration}`,
-      ),
-      units,
-      { allow: [0, 1], purpose: 'look at the fence' },
-    ),
+    script('for file; do [ -e "$file" ] || exit 1; done', [`${host.folder}/${marker}`, ...files], {
+      allow: [0, 1],
+      purpose: 'look at the fence',
+    }),
   );
   return result.code === 0;
 }
@@ -148,9 +215,9 @@ export async function route(
   destination: string,
   others: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const { old, migration } = context;
+  const { source, migration } = context;
   const file = names(migration).routes;
-  await old.edit('file', [group, 'routes', file, '644', 'root:root'], {
+  await source.edit('file', [group, 'routes', file, '644', 'root:root'], {
     stdin: table,
     purpose: 'write the routes',
   });
@@ -164,7 +231,7 @@ export async function route(
     delay_warning_time: '0h',
     ...others,
   };
-  await old.edit('postconf', [group, ...Object.entries(settings).flat()], {
+  await source.edit('postconf', [group, ...Object.entries(settings).flat()], {
     purpose: 'set the routes',
   });
 }
@@ -181,8 +248,20 @@ export function routesTable(domains: readonly string[], destination: string): st
 
 /** The same table with another destination: the addresses are those of the freeze. */
 export function redirected(table: string, destination: string): string {
-  return table.replace(/^(\/\S+\/) .*$/gm, (_, pattern: string) => `${pattern} ${destination}`);
+  return table
+    .replace(/^\/\^\/ .*\n/m, '')
+    .replace(/^(\/\S+\/) .*$/gm, (_, pattern: string) => `${pattern} ${destination}`);
 }
+
+/**
+ * And everything else goes there too: a host that is to be switched off must not keep a message for
+ * days because its destination does not answer.
+ */
+export function redirectedWhole(table: string, destination: string): string {
+  return `${redirected(table, destination)}${rest} ${destination}\n`;
+}
+
+const rest = '/^/';
 
 function withTable(transportMaps: string, table: string): string {
   const ours = `regexp:${table}`;
@@ -194,20 +273,21 @@ function withTable(transportMaps: string, table: string): string {
 }
 
 async function hold(context: MailContext): Promise<string> {
-  const { old } = context;
-  const postfix = await demandPostfix(old);
-  const domains = await localDomains(old, postfix);
+  const { source } = context;
+  const postfix = await demandPostfix(source);
+  const domains = await localDomains(source, postfix);
   const closed = submissionServices(postfix).map((service) => `${service}.inet`);
   const before = words(postfix.parameters.get('master_service_disable'));
   const { hold: transport } = names(context.migration);
-  await old.edit('master', [group, 'hold', `${transport}/unix`, holdEntry(transport)], {
+  await greet(source, group, context);
+  await source.edit('master', [group, 'hold', `${transport}/unix`, holdEntry(transport)], {
     purpose: 'set up the transport that holds',
   });
   const destination = nowhere(transport);
   await route(context, postfix, routesTable(domains, destination), destination, {
     master_service_disable: [...new Set([...before, ...closed])].join(' '),
   });
-  await reloadPostfix(old);
+  await reloadPostfix(source);
   await untilLoaded(context);
   return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
 }
@@ -237,11 +317,11 @@ export async function loaded(host: MailHost, context: MailContext): Promise<bool
 
 /** A reload is only asked for: the old queue manager may go on for a moment. */
 export async function untilLoaded(context: MailContext): Promise<void> {
-  await waitUntilNothing(context.old, notLoaded, {
+  await waitUntilNothing(context.source, notLoaded, {
     args: [names(context.migration).routes],
     seconds: 30,
     what: 'Postfix has loaded the routes',
-    cure: 'Look at the mail log on OLD, then run this stage again',
+    cure: `Look at the mail log on ${called(context.source)}, then run this stage again`,
   });
 }
 
@@ -256,23 +336,23 @@ for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' 
 done
 [ -n "$young" ] || echo 'the old queue manager'`;
 
-async function closeSessions(old: MailHost): Promise<string> {
-  const dovecot = await readDovecot(old);
+async function closeSessions(source: MailHost): Promise<string> {
+  const dovecot = await readDovecot(source);
   if (!dovecot) return 'no Dovecot';
   // Not stopped: smtpd on port 25 dies without the auth and policy sockets that Dovecot serves.
-  await old.edit('block', [group, 'protocols', dovecot.configFile], {
+  await source.edit('block', [group, 'protocols', dovecot.configFile], {
     stdin: 'protocols = none',
     purpose: 'close the protocols',
   });
-  await old.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
+  await source.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
   // The reload is only asked for; sessions ended before it has happened would be opened again.
-  await waitUntilNothing(old, servicesStill, {
+  await waitUntilNothing(source, servicesStill, {
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'Dovecot has closed its listeners',
-    cure: 'Look at the Dovecot log on OLD, then run freeze again',
+    cure: `Look at the Dovecot log on ${called(source)}, then run this stage again`,
   });
-  await old.change(
+  await source.change(
     script(
       `set -- ${sessionProcesses.map(quote).join(' ')}
        list() { ${dovecotProcesses}
@@ -284,11 +364,11 @@ async function closeSessions(old: MailHost): Promise<string> {
       { purpose: 'end the sessions' },
     ),
   );
-  await waitUntilNothing(old, dovecotProcesses, {
+  await waitUntilNothing(source, dovecotProcesses, {
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'all sessions are closed',
-    cure: 'Look at these processes on OLD, then run freeze again',
+    cure: `Look at these processes on ${called(source)}, then run this stage again`,
   });
   return 'IMAP, POP3, ManageSieve and LMTP closed';
 }
@@ -299,12 +379,12 @@ for wanted; do
   if printf '%s\\n' "$services" | grep -qx "name: $wanted"; then printf '%s\\n' "$wanted"; fi
 done`;
 
-function openSessions(old: MailHost): Promise<string> {
-  return running(old, dovecotProcesses, sessionProcesses);
+function openSessions(host: MailHost): Promise<string> {
+  return running(host, dovecotProcesses, sessionProcesses);
 }
 
-async function protocolsClosed(old: MailHost): Promise<boolean> {
-  const result = await old.read(
+async function protocolsClosed(host: MailHost): Promise<boolean> {
+  const result = await host.read(
     script('doveconf -h protocols', [], { purpose: 'look at the protocols' }),
   );
   return result.stdout.toString('utf8').trim() === 'none';

@@ -1,15 +1,26 @@
-import type { Contents, MailContext, MailStage, MailSystem } from '../mail-system.ts';
+import type { Step } from '../../engine/step.ts';
+import { UserError } from '../../errors.ts';
+import {
+  type Contents,
+  called,
+  type MailContext,
+  type MailStage,
+  type MailSystem,
+} from '../mail-system.ts';
 import { activateSteps, forwardSteps } from './activate.ts';
+import { callersStep } from './callers.ts';
 import { checks } from './checks.ts';
 import { copySteps } from './copy.ts';
+import { doorSteps } from './door.ts';
 import { type Dovecot, readDovecot, withoutNested } from './dovecot.ts';
 import { fingerprint } from './fingerprint.ts';
-import { holdSteps, stopSteps } from './freeze.ts';
+import { eraseStores, finishRemoves, finishSteps } from './finish.ts';
+import { endForwardSteps, holdSteps, stopSteps } from './freeze.ts';
 import { dovecotUnits, postfixUnits } from './names.ts';
-import { ownersOf } from './owners.ts';
+import { missingOwners, ownersOf } from './owners.ts';
 import { readPostfix } from './postfix.ts';
-import { prepareSteps } from './prepare.ts';
-import { queueStatus, setAsideQueue } from './queue.ts';
+import { fenceSteps, prepareSteps } from './prepare.ts';
+import { queueStatus, returnQueue, setAsideQueue } from './queue.ts';
 import { refusals } from './refusals.ts';
 
 /** Postfix, Dovecot 2.3 with Maildir, OpenDKIM. */
@@ -39,20 +50,31 @@ export const postfixDovecot: MailSystem = {
           async () => ownersOf(context, (await contents(context)).stores),
           context.migration.provision === 'copy' ? copySteps(context, () => contents(context)) : [],
         );
+      case 'fence':
+        return fenceSteps(context);
+      case 'door':
+        return [await ownersOnTarget(context), ...doorSteps(context)];
       case 'freeze':
         return context.migration.freeze.mode === 'hold' ? holdSteps(context) : stopSteps(context);
       case 'queue':
         return context.migration.freeze.mode === 'stop' ? [setAsideQueue(context)] : [];
       case 'activate':
         return activateSteps(context);
+      case 'return-queue':
+        return context.migration.freeze.mode === 'stop' ? [returnQueue(context)] : [];
       case 'forward':
         return forwardSteps(context);
+      case 'end-forward':
+        return endForwardSteps(context);
       case 'drain':
+        return [callersStep(context)];
       case 'finish':
-        return [];
+        return finishSteps(context);
     }
   },
   queue: (host) => queueStatus(host),
+  removes: finishRemoves,
+  erase: eraseStores,
 };
 
 /**
@@ -60,20 +82,34 @@ export const postfixDovecot: MailSystem = {
  * touches no message: the sums and the list of mailboxes are made again from the store by whoever
  * needs them.
  */
-const quotaBookkeeping = [
-  'maildirsize',
-  'dovecot.list.index',
-  'dovecot.list.index.log',
-  'dovecot.list.index.log.2',
-];
+const quotaBookkeeping = ['maildirsize*', 'dovecot.list.index*'];
 
 function hasQuotaStatus(dovecot: Dovecot): boolean {
   return [...dovecot.settings.values()].some((value) => value.startsWith('quota-status'));
 }
 
+/** Taken back, too, owners go by name: one that was made on NEW alone would become a bare number. */
+async function ownersOnTarget(context: MailContext): Promise<Step> {
+  const { source, target } = context;
+  return {
+    id: 'owners',
+    title: `Check that every owner of mail on ${called(source)} exists on ${called(target)}`,
+    done: async () => false,
+    do: async () => {
+      const wanted = await ownersOf(context, (await contents(context)).stores);
+      const missing = await missingOwners(context, wanted);
+      if (missing.length > 0)
+        throw new UserError(
+          `${target.label}: these owners of mail on ${called(source)} don't exist: ${missing.join(', ')}. Create them (their numbers may differ), then run this stage again. Nothing was changed`,
+        );
+      return `${wanted.length} owners, by name`;
+    },
+  };
+}
+
 async function contents(context: MailContext): Promise<Contents> {
-  const { migration, old } = context;
-  const [dovecot, postfix] = await Promise.all([readDovecot(old), readPostfix(old)]);
+  const { migration, source } = context;
+  const [dovecot, postfix] = await Promise.all([readDovecot(source), readPostfix(source)]);
   const base = postfix?.parameters.get('virtual_mailbox_base') ?? '';
   const discovered = withoutNested([
     ...(dovecot?.paths ?? []),

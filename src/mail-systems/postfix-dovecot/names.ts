@@ -4,17 +4,21 @@ import type { Migration } from '../../config/schema.ts';
 export function names(migration: Migration) {
   const tag = `mail-cutover-${migration.name}`;
   return {
-    /** On OLD: routes every local address, first to nowhere, later to NEW. regexp_table(5). */
+    /** On the frozen host: routes every local address, first to nowhere, later to the other. regexp_table(5). */
     routes: `/etc/postfix/${tag}.regexp`,
-    /** master.cf transport on OLD that delivers nothing and defers everything. */
+    /** master.cf transport there that delivers nothing and defers everything. */
     hold: 'mail-cutover-hold',
-    /** master.cf transport on OLD that ends at NEW's own door. */
+    /** master.cf transport there that ends at the other host's own door. */
     transport: 'mail-cutover',
     /** Certificate and key with which the hosts know each other; never leaves its host. */
     certificate: `/etc/postfix/${tag}.pem`,
-    /** On NEW: fingerprints that may use the door. */
+    /** On the host with the door: fingerprints that may use it. */
     clients: `/etc/postfix/${tag}.clients`,
-    dropIn: (unit: string) => `/etc/systemd/system/${unit}.d/${tag}.conf`,
+    /** One for each reason not to start, so that each is lifted by itself. */
+    dropIn: (unit: string, reason: 'frozen' | 'fenced') =>
+      `/etc/systemd/system/${unit}.d/${tag}-${reason}.conf`,
+    /** Tells whoever logs in why mail stands still. */
+    greeting: (group: string) => `/etc/profile.d/${tag}-${group}.sh`,
     door: `${migration['late-mail'].port}/inet`,
   } as const;
 }

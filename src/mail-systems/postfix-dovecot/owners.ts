@@ -1,12 +1,12 @@
 import { script } from '../../hosts/command.ts';
 import type { MailContext } from '../mail-system.ts';
 
-/** Those of the owners that NEW does not have, in words. */
+/** Those of the owners that the target does not have, in words. */
 export async function missingOwners(
   context: MailContext,
   wanted: readonly string[],
 ): Promise<readonly string[]> {
-  const result = await context.new.read(
+  const result = await context.target.read(
     script(
       `for owner; do
          case $owner in
@@ -28,17 +28,17 @@ export async function missingOwners(
     );
 }
 
-/** Users (`u:`) and groups (`g:`) that own anything in the trees on OLD. A number without a name is an owner too. */
+/** Users (`u:`) and groups (`g:`) that own anything in the trees on the source. A number without a name is an owner too. */
 export async function ownersOf(
   context: MailContext,
   trees: readonly string[],
 ): Promise<readonly string[]> {
-  const result = await context.old.read(
+  const result = await context.source.read(
     script(
       `out=$(mktemp /run/mail-cutover.XXXXXX)
        trap 'rm -f -- "$out"' EXIT
        for tree; do
-         if [ -e "$tree" ]; then find "$tree" -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
+         if [ -e "$tree" ]; then find "$tree" -ignore_readdir_race -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
        done
        sort -u "$out"`,
       trees,

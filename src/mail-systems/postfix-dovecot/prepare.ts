@@ -1,10 +1,12 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { command } from '../../hosts/command.ts';
 import type { MailContext } from '../mail-system.ts';
 import { doorSteps } from './door.ts';
-import { fence, fenced, runningUnits } from './freeze.ts';
+import { fence, fenced, has, runningUnits } from './freeze.ts';
 import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 import { missingOwners } from './owners.ts';
+import { waitUntilNothing } from './waiting.ts';
 
 /** NEW is closed before anything is brought to it: nothing delivers, serves, or starts at boot. */
 export function prepareSteps(
@@ -13,27 +15,9 @@ export function prepareSteps(
   /** `provision: copy`: what brings accounts and configuration, for a NEW that is fenced. */
   copying: readonly Step[] = [],
 ): readonly Step[] {
-  const { new: target, migration } = context;
-  const units = [...dovecotUnits, ...postfixUnits, ...milterUnits];
+  const { new: target } = context;
   return [
-    {
-      id: 'fence',
-      title: 'Fence NEW: nothing is served or delivered there until it is activated',
-      done: async () =>
-        (await runningUnits(target, units)) === '' && (await fenced(target, migration.name, units)),
-      do: async () => {
-        for (const unit of units) {
-          await target.edit('stop', ['fence', `stop-${unit}`, unit], { purpose: `stop ${unit}` });
-        }
-        await target.edit('put', ['fenced'], { stdin: new Date().toISOString() });
-        await fence(target, 'fence', 'fenced', context, units);
-        return undefined;
-      },
-      undo: async () => {
-        await target.edit('remove', ['fenced']);
-        await target.edit('undo', ['fence']);
-      },
-    },
+    ...afterReturn(context),
     ...copying,
     {
       id: 'owners',
@@ -50,5 +34,72 @@ export function prepareSteps(
       },
     },
     ...doorSteps(context),
+  ];
+}
+
+/**
+ * Fences NEW. Where it has served before and given all back, it sends on what still comes to it:
+ * that ends here, once its queue is empty.
+ */
+function afterReturn(context: MailContext): readonly Step[] {
+  const { old, new: target } = context;
+  return [
+    {
+      id: 'empty-queue',
+      title: 'Wait until NEW has sent on to OLD what still came to it',
+      done: async () => !(await has(target, 'forwarding')) || (await has(target, 'fenced')),
+      do: async () => {
+        await target.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+        await waitUntilNothing(target, 'postqueue -j', {
+          seconds: 60,
+          what: 'its queue is empty',
+          cure: 'Look at `postqueue -p` on NEW, then run prepare again; OLD goes on serving',
+        });
+        return undefined;
+      },
+    },
+    ...fenceSteps(context),
+    {
+      id: 'dismantle',
+      title: 'Take away what an earlier rollback left on both hosts',
+      done: async () => !(await has(target, 'frozen')) && !(await has(old, 'undo/door')),
+      do: async () => {
+        await target.edit('dismantle', [], { purpose: 'end the forward of NEW' });
+        await old.edit('undo', ['door'], { purpose: 'take the door of OLD down' });
+        return undefined;
+      },
+    },
+  ];
+}
+
+/** NEW is closed: nothing serves, delivers, or starts at boot, and whoever logs in is told. */
+export function fenceSteps(context: MailContext): readonly Step[] {
+  const { new: target } = context;
+  const units = [...dovecotUnits, ...postfixUnits, ...milterUnits];
+  return [
+    {
+      id: 'fence',
+      title: 'Fence NEW: nothing is served or delivered there until it is activated',
+      done: async () =>
+        (await runningUnits(target, units)) === '' &&
+        (await fenced(target, 'fenced', context, units)),
+      do: async () => {
+        for (const unit of units) {
+          await target.edit('stop', ['fence', `stop-${unit}`, unit], { purpose: `stop ${unit}` });
+        }
+        await target.edit('put', ['fenced'], { stdin: new Date().toISOString() });
+        await fence(target, 'fence', 'fenced', context, units);
+        await waitUntilNothing(target, 'if postfix status 2>/dev/null; then echo postfix; fi', {
+          seconds: 60,
+          what: 'Postfix is down',
+          cure: 'Look at `systemctl status postfix@-` on NEW',
+        });
+        return undefined;
+      },
+      undo: async () => {
+        await target.edit('remove', ['fenced']);
+        await target.edit('undo', ['fence']);
+      },
+    },
   ];
 }

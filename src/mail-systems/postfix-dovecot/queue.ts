@@ -1,25 +1,44 @@
 import type { Step } from '../../engine/step.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext, QueueStatus } from '../mail-system.ts';
+import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './freeze.ts';
 
 /**
- * `stop`: the queue is copied once, and OLD's messages are set aside in the same step, so that
- * neither a restart of OLD nor a rollback sends them again. They are never run through cleanup(8)
+ * `stop`: the queue is copied once, and the source's messages are set aside in the same step, so that
+ * neither a restart there nor a rollback sends them again. They are never run through cleanup(8)
  * again (as `postsuper -r` would), so an alias that was expanded is not expanded twice.
  */
 export function setAsideQueue(context: MailContext): Step {
-  const { old } = context;
+  const { source } = context;
   return {
     id: 'set-aside-queue',
-    title: 'Set the queue of OLD aside, to be copied',
-    done: async () => (await countFiles(old, await spool(old))) === 0,
+    title: `Set the queue of ${called(source)} aside, to be copied`,
+    done: async () => (await countFiles(source, await spool(source))) === 0,
     do: async () => {
-      await old.edit('queue', ['freeze', 'queue', await spool(old)], {
+      await source.edit('queue', ['freeze', 'queue', await spool(source)], {
         purpose: 'set the queue aside',
       });
-      return `${await countFiles(old, `${old.folder}/queue`)} messages`;
+      return `${await countFiles(source, `${source.folder}/queue`)} messages`;
+    },
+  };
+}
+
+/**
+ * `stop`, taken back: the queue that came from NEW lies on OLD, whose Postfix is down, and becomes
+ * its queue. Postfix names the files anew when it starts.
+ */
+export function returnQueue(context: MailContext): Step {
+  const { target } = context;
+  const copied = `${target.folder}/queue`;
+  return {
+    id: 'return-queue',
+    title: `Give the queue that was copied to Postfix on ${called(target)}`,
+    done: async () => (await countFiles(target, copied)) === 0,
+    do: async () => {
+      const count = await countFiles(target, copied);
+      await target.edit('queue-release', [await spool(target)], { purpose: 'release the queue' });
+      return `${count} messages`;
     },
   };
 }
@@ -44,6 +63,11 @@ export function releaseQueue(context: MailContext): Step {
   };
 }
 
+/** Messages in the queue, whether or not Postfix runs. */
+export async function countQueue(host: MailHost): Promise<number> {
+  return countFiles(host, await spool(host));
+}
+
 async function spool(host: MailHost): Promise<string> {
   return (await demandPostfix(host)).parameters.get('queue_directory') ?? '/var/spool/postfix';
 }
@@ -52,7 +76,7 @@ async function countFiles(host: MailHost, directory: string): Promise<number> {
   const result = await host.read(
     script(
       `for queue in maildrop incoming active deferred hold; do
-         if [ -d "$1/$queue" ]; then find "$1/$queue" -type f -printf x; fi
+         if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -printf x; fi
        done`,
       [directory],
       { purpose: 'count the queue files' },

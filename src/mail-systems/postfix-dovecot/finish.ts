@@ -1,0 +1,117 @@
+import type { Step } from '../../engine/step.ts';
+import { UserError } from '../../errors.ts';
+import { command, script } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
+import type { MailContext } from '../mail-system.ts';
+import { fence, fenced, has, runningUnits } from './freeze.ts';
+import { dovecotUnits, names, postfixUnits } from './names.ts';
+import { countQueue } from './queue.ts';
+import { waitUntilNothing } from './waiting.ts';
+
+/** Undo group on OLD that nobody undoes: its fence stays. */
+const group = 'finished';
+
+/** OLD is closed for good, and what carried late mail is taken away on both hosts. */
+export function finishSteps(context: MailContext): readonly Step[] {
+  const { old, new: fresh, migration } = context;
+  const units = [...dovecotUnits, ...postfixUnits];
+  const { certificate } = names(migration);
+  return [
+    {
+      id: 'close-old',
+      title: 'Stop Postfix and Dovecot on OLD for good, and keep them from starting',
+      done: async () =>
+        (await runningUnits(old, units)) === '' && (await fenced(old, 'fenced', context, units)),
+      do: () => closeOld(context, units),
+    },
+    {
+      id: 'end-forward',
+      title: 'Take the forwarding of OLD and the limit of its freeze away',
+      done: async () => !(await has(old, 'frozen')) && !(await has(old, 'undo/freeze')),
+      do: async () => {
+        // What was copied belongs to NEW: it must not come back with the settings.
+        await old.edit('queue-drop', [], { purpose: 'forget the copied queue' });
+        await old.edit('dismantle', [], { purpose: 'end the forward' });
+        return undefined;
+      },
+    },
+    {
+      id: 'close-door',
+      title: `Take down NEW's door for late mail, port ${migration['late-mail'].port}`,
+      done: async () => !(await has(fresh, 'undo/door')) && !(await has(old, 'undo/door')),
+      do: async () => {
+        for (const host of [fresh, old]) {
+          await host.edit('undo', ['door'], { purpose: 'take the door down' });
+        }
+        return undefined;
+      },
+    },
+    {
+      id: 'remove-helpers',
+      title: 'Remove certificates, timers and undo data on both hosts',
+      done: async () => false,
+      do: async () => {
+        for (const host of [old, fresh]) {
+          await host.change(
+            command(['rm', '-f', '--', certificate], { purpose: 'remove the certificate' }),
+          );
+          await host.edit('clean-up', [group], { purpose: 'remove timers and undo data' });
+        }
+        return undefined;
+      },
+    },
+  ];
+}
+
+/** What `finish` removes, one line each. */
+export function finishRemoves(context: MailContext): readonly string[] {
+  const { migration } = context;
+  const { certificate, clients, routes, transport, hold, door } = names(migration);
+  return [
+    'OLD: Postfix and Dovecot are stopped and may not start again',
+    `OLD: ${routes}, the transports ${transport} and ${hold}, and the settings that route mail to NEW`,
+    `NEW: the listener ${door} and ${clients}`,
+    `both: ${certificate}, the timer of the freeze, the data by which stages are undone`,
+  ];
+}
+
+/** A message that came at the last moment must not be locked in. */
+async function closeOld(context: MailContext, units: readonly string[]): Promise<string> {
+  const { old, new: fresh } = context;
+  if (!(await has(old, 'released')) || !(await has(fresh, 'owner')))
+    throw new UserError('NEW does not own the mailboxes, so OLD stays open. Run activate first');
+  await demandEmptyQueue(old, 'Run drain again, then finish. OLD goes on sending it to NEW');
+  for (const unit of units) await old.edit('stop', [group, `stop-${unit}`, unit]);
+  await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
+    seconds: 60,
+    what: 'Postfix is down',
+    cure: 'Look at `systemctl status postfix@-` on OLD',
+  });
+  try {
+    await demandEmptyQueue(old, 'OLD runs again; run drain, then finish');
+  } catch (error) {
+    await old.edit('undo', [group], { purpose: 'start the services again' });
+    throw error;
+  }
+  await old.edit('put', ['fenced'], { stdin: new Date().toISOString(), purpose: 'note the fence' });
+  await fence(old, group, 'fenced', context, units);
+  return 'its queue is empty';
+}
+
+async function demandEmptyQueue(host: MailHost, cure: string): Promise<void> {
+  const count = await countQueue(host);
+  if (count > 0) throw new UserError(`${host.label}: ${count} messages wait in its queue. ${cure}`);
+}
+
+/** Deletes what lies in the stores of OLD; the folders themselves stay. */
+export async function eraseStores(host: MailHost, stores: readonly string[]): Promise<string> {
+  const safe = stores.filter((store) => /^\/[^/]+\/./.test(store));
+  await host.change(
+    script(
+      'for store; do if [ -d "$store" ]; then find "$store" -xdev -mindepth 1 -delete; fi; done; sync',
+      safe,
+      { timeout: 6 * 3600, purpose: 'erase the mail' },
+    ),
+  );
+  return `erased: ${safe.join(', ')}`;
+}

@@ -1,0 +1,230 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, release, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Lock, takeLock } from '../../src/engine/lock.ts';
+import { MailHost } from '../../src/hosts/mail-host.ts';
+import { migrationFiles } from '../../src/hosts/migration-files.ts';
+import { demandEqual } from '../../src/transfer/manifest.ts';
+import { transferPass } from '../../src/transfer/pass.ts';
+import { Lab } from '../lab/lab.ts';
+import { change, seed } from './mail-store.ts';
+
+/**
+ * What a pass costs against the commands that people use, on two lab hosts, paired: one after the
+ * other on the same changes, in each run. Written as a table, medians and ratios.
+ */
+const help = `npm run bench -- [options]
+
+  --mailboxes N   on OLD (default 2000)
+  --messages N    in each (default 150)
+  --runs N        paired runs of each row (default 5)
+  --out FILE      where the table is written (default docs/benchmarks.md)
+  --help          this text`;
+
+const migration = 'bench';
+const store = '/srv/store';
+
+interface Figures {
+  readonly title: string;
+  readonly ours: number[];
+  readonly theirs: number[];
+}
+
+class Bench {
+  readonly #lab: Lab;
+  readonly #source: MailHost;
+  readonly #target: MailHost;
+
+  constructor(lab: Lab) {
+    this.#lab = lab;
+    this.#source = this.#mailHost('old');
+    this.#target = this.#mailHost('new');
+  }
+
+  async open(): Promise<Lock> {
+    const hosts = [this.#source, this.#target];
+    for (const host of hosts) await host.install();
+    const { stdout } = await this.#lab.host('old').sh(
+      `ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/bench && cat /root/.ssh/bench.pub
+       printf 'Host new\\nHostName %s\\nIdentityFile /root/.ssh/bench\\nStrictHostKeyChecking accept-new\\n' "$1" > /root/.ssh/config`,
+      [this.#lab.host('new').address],
+    );
+    await this.#lab
+      .host('new')
+      .mustSh('printf "%s\\n" "$1" >> /root/.ssh/authorized_keys', [stdout.trim()]);
+    await this.#lab.host('old').mustSh('ssh new true 2>/dev/null');
+    return takeLock(hosts.map(migrationFiles), 'bench');
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#source.close(), this.#target.close()]);
+  }
+
+  /** Seconds of one pass of ours, as a stage runs it: key, connection, copy, sync, key removed. */
+  ours(live: boolean): Promise<number> {
+    return seconds(() =>
+      transferPass({
+        source: this.#source,
+        target: this.#target,
+        targetPort: 22,
+        migration,
+        items: [{ path: store, kind: 'directory' }],
+        stores: [store],
+        live,
+        log: (line) => console.log(`  ${line}`),
+      }).then((line) => console.log(`  ${line}`)),
+    );
+  }
+
+  compare(): Promise<number> {
+    return seconds(() => demandEqual(this.#source, this.#target, [store], 'names'));
+  }
+
+  /** Seconds of a command on OLD, in its shell, with the sync that ours has in it too. */
+  theirs(text: string): Promise<number> {
+    return seconds(async () => {
+      await this.#lab.host('old').mustSh(text);
+      await this.#lab.host('new').mustSh('sync -f /srv');
+    });
+  }
+
+  run(text: string, args: readonly string[] = []): Promise<string> {
+    return this.#lab.host('old').mustSh(text, args);
+  }
+
+  onTarget(text: string): Promise<string> {
+    return this.#lab.host('new').mustSh(text);
+  }
+
+  #mailHost(role: 'old' | 'new'): MailHost {
+    const { address, hostKeys } = this.#lab.host(role);
+    const config = { address, port: 22, user: 'root', 'host-keys': [...hostKeys] };
+    return new MailHost(role, config, migration, { key: this.#lab.sshKey.text });
+  }
+}
+
+async function seconds(work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await work();
+  return (performance.now() - began) / 1000;
+}
+
+async function bulk(bench: Bench, runs: number): Promise<readonly Figures[]> {
+  const rsync: Figures = { title: 'bulk pass against `rsync -azH`, warm', ours: [], theirs: [] };
+  const tar: Figures = {
+    title: 'bulk pass against `tar c | ssh tar x`, warm',
+    ours: [],
+    theirs: [],
+  };
+  await bench.run(`tar c -C ${store} . | wc -c`); // warm
+  for (let run = 0; run < runs; run += 1) {
+    await bench.onTarget(
+      `rm -rf ${store} ${store}-rsync ${store}-tar /var/lib/mail-cutover/${migration}/transfer-token; mkdir -p ${store}-tar; sync`,
+    );
+    const ours = await bench.ours(true);
+    rsync.ours.push(ours);
+    tar.ours.push(ours);
+    rsync.theirs.push(await bench.theirs(`rsync -azH ${store}/ new:${store}-rsync/`));
+    tar.theirs.push(await bench.theirs(`tar c -C ${store} . | ssh new tar x -C ${store}-tar`));
+  }
+  return [rsync, tar];
+}
+
+async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
+  const pass: Figures = {
+    title: 'final pass against `rsync -azH --delete`, warm, connections not open',
+    ours: [],
+    theirs: [],
+  };
+  const both: Figures = {
+    title: 'final pass and compare against `rsync -azH --delete` alone',
+    ours: [],
+    theirs: [],
+  };
+  for (let run = 0; run < runs; run += 1) {
+    // The last live pass, and long enough ago for its ctimes to count.
+    await bench.ours(true);
+    await bench.run(
+      'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do sleep 0.2; done',
+    );
+    await bench.ours(true);
+    await bench.run(change, [store, String(run)]);
+    const ours = await bench.ours(false);
+    const compare = await bench.compare();
+    const theirs = await bench.theirs(`rsync -azH --delete ${store}/ new:${store}-rsync/`);
+    pass.ours.push(ours);
+    both.ours.push(ours + compare);
+    pass.theirs.push(theirs);
+    both.theirs.push(theirs);
+  }
+  return [pass, both];
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const high = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? 0)) / 2;
+}
+
+function row({ title, ours, theirs }: Figures): string {
+  const ratios = ours.map((own, index) => (theirs[index] ?? 0) / own);
+  const spread = (values: readonly number[]) =>
+    `${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}`;
+  return `| ${title} | ${median(ours).toFixed(2)} s (${spread(ours)}) | ${median(theirs).toFixed(2)} s (${spread(theirs)}) | ${median(ratios).toFixed(1)} (${spread(ratios)}) |`;
+}
+
+function page(
+  figures: readonly Figures[],
+  options: { mailboxes: string; messages: string; runs: string },
+  size: string,
+): string {
+  const machine = `${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}`;
+  return `# Benchmarks
+
+Written by \`npm run bench -- --mailboxes ${options.mailboxes} --messages ${options.messages} --runs ${options.runs}\` on ${new Date().toISOString().slice(0, 10)}: two hosts of the lab on one machine with ${machine}. The store: ${options.mailboxes} mailboxes, ${Number(options.mailboxes) * Number(options.messages)} messages, ${size}. Medians of ${options.runs} paired runs, smallest and largest in brackets. Ours is the engine from the runner: it makes the key of the pass, opens the connection, copies, brings to disk and removes the key. Theirs is the command on OLD with a key that is there, and \`sync -f\` on NEW.
+
+| work | ours | theirs | times faster |
+| --- | --- | --- | --- |
+${figures.map(row).join('\n')}
+`;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      mailboxes: { type: 'string', default: '2000' },
+      messages: { type: 'string', default: '150' },
+      runs: { type: 'string', default: '5' },
+      out: { type: 'string', default: join(import.meta.dirname, '../../docs/benchmarks.md') },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(help);
+    return;
+  }
+  const lab = await Lab.start({ hosts: ['old', 'new'] });
+  try {
+    const bench = new Bench(lab);
+    const lock = await bench.open();
+    console.log('filling the store');
+    await bench.run(seed, [store, values.mailboxes, values.messages]);
+    const size = (await bench.run(`du -sh --apparent-size ${store} | cut -f1`)).trim();
+    const figures = [
+      ...(await bulk(bench, Number(values.runs))),
+      ...(await final(bench, Number(values.runs))),
+    ];
+    const text = page(figures, values, size);
+    console.log(text);
+    mkdirSync(dirname(values.out), { recursive: true });
+    writeFileSync(values.out, text);
+    await lock.release();
+    await bench.close();
+  } finally {
+    await lab.stop();
+  }
+}
+
+await main();
