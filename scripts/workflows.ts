@@ -312,7 +312,7 @@ function dryRunJob(version: string): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
-      { ...use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false) },
+      lenient(use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
       ...rest.map((position) => {
         const step = withoutGate(use(version, position, position.name, false));
         return {
@@ -375,6 +375,12 @@ function use(
     uses: `${repository}${folder}@v${version}`,
     with: Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name))),
   };
+}
+
+/** A dry run shows what the gates lack, but goes on without them. */
+function lenient<T extends { with: Yaml }>(step: T): T {
+  const mode = expression("inputs.require-approval == 'off' && 'off' || 'warn'");
+  return { ...step, with: { ...step.with, 'require-approval': mode } };
 }
 
 /** For a job that no gate stands before. */

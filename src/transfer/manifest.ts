@@ -71,7 +71,10 @@ export async function manifest(
   ignored: readonly string[] = [],
 ): Promise<Manifest> {
   const result = await host.read(
-    script(manifestScript, [path, depth, 'digest', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
+    script(manifestScript, [path, depth, 'digest', ...ignored], {
+      timeout: 7200,
+      purpose: `list ${path}`,
+    }),
   );
   const [digest = '', entries = '0'] = result.stdout.toString('utf8').trim().split(' ');
   return { path, digest, entries: Number(entries) };
@@ -88,7 +91,10 @@ export async function differences(
   const list = async (host: Host) =>
     (
       await host.read(
-        script(manifestScript, [path, depth, 'list', ...ignored], { timeout: 7200, purpose: `list ${path}` }),
+        script(manifestScript, [path, depth, 'list', ...ignored], {
+          timeout: 7200,
+          purpose: `list ${path}`,
+        }),
       )
     ).stdout
       .toString('latin1')
