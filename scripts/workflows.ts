@@ -355,7 +355,7 @@ function use(
   const { stage } = position;
   const folder = stage === 'plan' ? '' : `/${actionFolder(stage)}`;
   const digest = chained
-    ? 'inputs.plan-digest || needs.plan.outputs.plan-digest'
+    ? "inputs.plan-digest || needs.plan.outputs.plan-digest || ''"
     : 'inputs.plan-digest';
   const values: Record<string, string> = {
     config: expression('inputs.config'),
