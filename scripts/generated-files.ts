@@ -11,6 +11,7 @@ import {
 } from '../src/actions/metadata.ts';
 import { type StageName, stageNames } from '../src/actions/stages.ts';
 import { migrationJsonSchema } from '../src/config/json-schema.ts';
+import { workflowFiles } from './workflows.ts';
 
 /** A file as `npm run generate` would write it. */
 export interface GeneratedFile {
@@ -27,6 +28,7 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
   const files: GeneratedFile[] = [
     { path: 'migration.schema.json', content: json(migrationJsonSchema()) },
     await versionFile(root),
+    ...workflowFiles(await packageVersion(root)),
   ];
   for (const stage of stageNames) {
     files.push({ path: join(actionFolder(stage), 'action.yml'), content: actionYml(stage) });
@@ -40,8 +42,13 @@ function json(value: unknown): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-async function versionFile(root: string): Promise<GeneratedFile> {
+async function packageVersion(root: string): Promise<string> {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+  return version;
+}
+
+async function versionFile(root: string): Promise<GeneratedFile> {
+  const version = await packageVersion(root);
   const doc = 'Version of the suite, as package.json says it; written by `npm run generate`.';
   return {
     path: 'src/actions/version.ts',

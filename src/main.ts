@@ -17,15 +17,27 @@ import { type Lock, takeLock } from './engine/lock.ts';
 import { type Log, previewSteps, runSteps, type StepReport } from './engine/runner.ts';
 import { mayRun, nextStage, type State, stateName, stateOf } from './engine/states.ts';
 import { UserError } from './errors.ts';
-import { currentRun } from './github/run.ts';
+import { githubApi } from './github/api.ts';
+import { gateFaults, protectionOf } from './github/environments.ts';
+import { type Gate, gateInWords, judgeGate, passGate } from './github/gate.ts';
+import { currentRun, runOrigin } from './github/run.ts';
 import { MailHost } from './hosts/mail-host.ts';
 import { migrationFiles } from './hosts/migration-files.ts';
 import { registerSecret } from './hosts/redaction.ts';
 import { ConnectionLost } from './hosts/ssh-connection.ts';
-import type { Finding, MailStage, MailSystem } from './mail-systems/mail-system.ts';
+import {
+  blocks,
+  type Finding,
+  type MailStage,
+  type MailSystem,
+  warns,
+} from './mail-systems/mail-system.ts';
 import { postfixDovecot } from './mail-systems/postfix-dovecot/index.ts';
+import { checkBundle, writeBundle } from './report/bundle.ts';
 import { downtimeSeconds } from './report/downtime.ts';
-import { type Report, summary } from './report/summary.ts';
+import { measured, stageRuns } from './report/durations.ts';
+import { type Report, type RunbookStage, summary } from './report/summary.ts';
+import { timeline } from './report/timeline.ts';
 import { has } from './stages/ownership.ts';
 import { findings as allFindings, type Plan, readPlan } from './stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from './stages/registry.ts';
@@ -45,6 +57,8 @@ export interface StageOutcome {
   /** Markdown for the job summary. */
   readonly summary: string;
   readonly outputs?: Readonly<Record<string, string>>;
+  /** Why the stage failed; then only the summary counts. */
+  readonly failure?: unknown;
 }
 
 const systems: Readonly<Record<Migration['mail-system'], MailSystem>> = {
@@ -71,6 +85,7 @@ interface Parts {
 
 /** Runs one stage. */
 export async function main(stage: StageName, inputs: Inputs): Promise<StageOutcome> {
+  if (inputs.bundle !== undefined) return verifyBundle(inputs.bundle);
   const parts = await build(inputs);
   const began = performance.now();
   try {
@@ -152,6 +167,11 @@ interface Result {
   readonly steps: readonly StepReport[];
   readonly findings: readonly Finding[];
   readonly plan?: Plan | undefined;
+  readonly stateBefore?: State;
+  readonly runbook?: readonly RunbookStage[];
+  readonly gate?: Gate | undefined;
+  /** Why it stopped; a summary is written all the same. */
+  readonly failure?: unknown;
 }
 
 async function runPlan(parts: Parts): Promise<Result> {
@@ -163,24 +183,87 @@ async function runPlan(parts: Parts): Promise<Result> {
     () => sinceRollback(entries),
     async () => undefined,
   );
-  const found = await allFindings(context, 'plan');
-  refuseBlocked(found);
+  const [ofHosts, ofGates] = await Promise.all([allFindings(context, 'plan'), gateFindings(parts)]);
+  const found = [...ofHosts, ...ofGates];
+  const failure = blockedBy(found);
+  if (failure !== undefined)
+    return { entries, state, planDigest: '', steps: [], findings: found, failure };
   for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
   const plan = await readPlan(context);
-  return {
-    entries,
-    state,
-    planDigest: await digest(context, plan),
-    steps: [],
-    findings: found,
-    plan,
-  };
+  const planDigest = await digest(context, plan);
+  const runbook = await readRunbook(context);
+  const differs = differentPlan(parts.inputs.planDigest, planDigest);
+  if (differs !== undefined && !isFrozen(state))
+    return {
+      entries,
+      state,
+      planDigest,
+      steps: [],
+      findings: found,
+      plan,
+      runbook,
+      failure: new UserError(differs),
+    };
+  if (differs !== undefined) log.warning(differs);
+  return { entries, state, planDigest, steps: [], findings: found, plan, runbook };
+}
+
+/** What the gates lack, asked of GitHub; a gate that lets everybody through blocks where told to. */
+async function gateFindings({ inputs }: Parts): Promise<readonly Finding[]> {
+  const { requireApproval: mode, environments } = inputs;
+  const api = mode === 'off' ? undefined : githubApi(inputs.githubToken);
+  if (api === undefined) return [];
+  const open = mode === 'refuse' ? blocks : warns;
+  try {
+    const found = await Promise.all(
+      environments.map(async (name) => gateFaults(name, await protectionOf(api, name))),
+    );
+    return found.flat().map((fault) => (fault.open ? open : warns)(fault.text, fault.cure));
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return [open('whether the gates have reviewers could not be looked at', error.message)];
+  }
+}
+
+/** Every stage to come with its steps, in words. A stage that can't tell yet is told by its mail system. */
+async function readRunbook(context: StageContext): Promise<readonly RunbookStage[]> {
+  const before = measured(context.entries());
+  const actions = [
+    ['prepare'],
+    ['transfer', 'live'],
+    ['freeze'],
+    ['transfer', 'final'],
+    ['activate'],
+    ['dns-cutover'],
+    ['verify'],
+    ['drain'],
+    ['finish'],
+  ] as const;
+  const all: RunbookStage[] = [];
+  for (const [stage, pass = 'live'] of actions) {
+    // Only its titles are asked for: the digest stands in for the one that `finish` demands.
+    const inputs = { ...context.inputs, pass, planDigest: '0'.repeat(64) };
+    const titles = await stages[stage]({ ...context, inputs }).then(
+      ({ steps }) => steps.map(({ title }) => title),
+      async () =>
+        (await context.system.steps(stage as MailStage, context)).map(({ title }) => title),
+    );
+    const action = actionOf(stage, pass);
+    all.push({ stage: action, titles, measured: before.get(action) });
+  }
+  return all;
+}
+
+function isFrozen({ phase }: State): boolean {
+  return phase === 'frozen' || phase === 'transferred';
 }
 
 async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   const action = actionOf(stage, parts.inputs.pass);
   const rules = { freezeMode: parts.migration.freeze.mode };
   const entries = await Journal.read(parts.files);
+  // Asked while the hosts are: in the freeze every second counts.
+  const asked = askGate(parts);
   const state = await observed(parts, entries);
   demand(mayRun(action, state, rules), stage, state);
   const context = contextOf(
@@ -190,7 +273,8 @@ async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
     async () => undefined,
   );
   const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
-  refuseBlocked(found);
+  const failure = blockedBy(found);
+  if (failure !== undefined) throw failure;
   const planDigest = await approvedDigest(stage, context);
   if (parts.inputs.dryRun) {
     const steps: StepReport[] = [];
@@ -198,6 +282,8 @@ async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
     await previewSteps(preview.steps, { log, report: (step) => steps.push(step) });
     return { entries, state, planDigest, steps, findings: found };
   }
+  const gate = await asked;
+  refuseOpenGate(gate, parts, state);
   return locked(parts, stage, planDigest, async (journal) => {
     // Read again under the lock: another run may have been at work until now.
     const now = await observed(parts, journal.entries);
@@ -205,10 +291,26 @@ async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
     if (now.phase !== stateOf(journal.entries).phase) {
       await journal.append({ kind: 'note', stage, step: 'thawed', text: 'OLD thawed by itself' });
     }
-    const steps = await runRecorded(parts, stage, now, journal);
+    const { steps, failure } = await runRecorded(parts, stage, now, journal, gate);
     const after = stateOf(journal.entries);
-    return { entries: journal.entries, state: after, planDigest, steps, findings: found };
+    const result = { entries: journal.entries, state: after, stateBefore: now, planDigest, steps };
+    return { ...result, findings: found, gate, ...(failure === undefined ? {} : { failure }) };
   });
+}
+
+/** How this job came past its environment. Never throws, so it may be under way beside other work. */
+async function askGate({ inputs }: Parts): Promise<Gate | undefined> {
+  const [environment] = inputs.environments;
+  if (environment === undefined || inputs.requireApproval === 'off' || inputs.dryRun)
+    return undefined;
+  const api = githubApi(inputs.githubToken);
+  return api && (await passGate(api, environment, currentRun()));
+}
+
+function refuseOpenGate(gate: Gate | undefined, { inputs }: Parts, state: State): void {
+  if (gate === undefined || inputs.requireApproval === 'off') return;
+  const warning = judgeGate(gate, inputs.requireApproval, isFrozen(state));
+  if (warning !== undefined) log.warning(warning);
 }
 
 /** The steps of a stage, between its own two lines of the journal. */
@@ -217,7 +319,8 @@ async function runRecorded(
   stage: SteppedStage,
   state: State,
   journal: Journal,
-): Promise<readonly StepReport[]> {
+  gate: Gate | undefined,
+): Promise<{ readonly steps: readonly StepReport[]; readonly failure?: unknown }> {
   const action = actionOf(stage, parts.inputs.pass);
   const context = contextOf(
     parts,
@@ -227,7 +330,8 @@ async function runRecorded(
   );
   const { steps, onFailure } = await stages[stage](context);
   const reports: StepReport[] = [];
-  await journal.append({ kind: 'stage-begin', stage: action });
+  const data = { ...runOrigin(), ...(gate ? { gate } : {}) };
+  await journal.append({ kind: 'stage-begin', stage: action, data });
   try {
     await runSteps(steps, {
       journal,
@@ -242,18 +346,18 @@ async function runRecorded(
     await journal
       .append({ kind: 'stage-end', stage: action, ok: false, text: (error as Error).message })
       .catch(() => undefined);
-    throw error;
+    return { steps: reports, failure: error };
   }
   await journal.append({ kind: 'stage-end', stage: action, ok: true });
-  return reports;
+  return { steps: reports };
 }
 
-async function locked<T>(
+async function locked(
   parts: Parts,
   stage: SteppedStage,
   planDigest: string,
-  work: (journal: Journal) => Promise<T>,
-): Promise<T> {
+  work: (journal: Journal) => Promise<Result>,
+): Promise<Result> {
   const run = currentRun();
   const holder = `${run.actor} in ${stage} of run ${run.run}.${run.attempt} (${randomUUID().slice(0, 8)})`;
   await Promise.all(alive(parts).map((host) => host.install()));
@@ -271,7 +375,7 @@ async function locked<T>(
         text: `lock taken from ${former}`,
       });
     const result = await work(journal);
-    core.saveState(keyGone, 'true');
+    if (result.failure === undefined) core.saveState(keyGone, 'true');
     return result;
   } finally {
     await lock?.release();
@@ -330,12 +434,11 @@ function demand(verdict: ReturnType<typeof mayRun>, stage: string, state: State)
     );
 }
 
-function refuseBlocked(found: readonly Finding[]): void {
+function blockedBy(found: readonly Finding[]): UserError | undefined {
   const blocking = found.filter((finding) => finding.severity === 'blocks');
-  if (blocking.length > 0)
-    throw new UserError(
-      blocking.map((finding) => `${finding.text}. Cure: ${finding.cure}`).join('\n'),
-    );
+  return blocking.length === 0
+    ? undefined
+    : new UserError(blocking.map(({ text, cure }) => `${text}. Cure: ${cure}`).join('\n'));
 }
 
 /** The mail system's part in each stage: its titles are part of what is approved. */
@@ -366,13 +469,16 @@ async function approvedDigest(stage: StageName, context: StageContext): Promise<
   const early = digestedStages.includes(stage) && context.inputs.pass !== 'final';
   const current =
     early || recorded === undefined ? await digest(context, await readPlan(context)) : recorded;
-  const approved = context.inputs.planDigest;
-  if (approved !== undefined && approved !== current) {
-    const message = `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…. Run plan again, and have it approved`;
-    if (early) throw new UserError(message);
-    log.warning(message);
-  }
+  const differs = differentPlan(context.inputs.planDigest, current);
+  if (differs !== undefined && early) throw new UserError(differs);
+  if (differs !== undefined) log.warning(differs);
   return current;
+}
+
+function differentPlan(approved: string | undefined, current: string): string | undefined {
+  return approved === undefined || approved === current
+    ? undefined
+    : `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…. Run plan again, and have it approved`;
 }
 
 async function outcome(
@@ -386,6 +492,7 @@ async function outcome(
     migration: parts.migration.name,
     stage,
     dryRun: parts.inputs.dryRun,
+    stateBefore: result.stateBefore && stateName(result.stateBefore),
     state: stateName(result.state),
     nextStage: nextStage(result.state),
     planDigest: result.planDigest,
@@ -397,12 +504,18 @@ async function outcome(
     ),
     seconds,
     downtimeSeconds: downtime,
+    ...(result.runbook ? { runbook: result.runbook, waits: waitsIn(parts.inputs) } : {}),
+    gate: result.gate && gateInWords(result.gate),
+    failure: result.failure instanceof Error ? result.failure.message : undefined,
+    timeline: timeline(stageRuns(result.entries)),
   };
-  const path = join(
-    process.env.RUNNER_TEMP ?? tmpdir(),
-    `mail-cutover-${parts.migration.name}-${stage}.json`,
-  );
-  await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+  const name = `mail-cutover-${parts.migration.name}-${stage}`;
+  const path = join(process.env.RUNNER_TEMP ?? tmpdir(), `${name}.json`);
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  await writeFile(path, json);
+  // After a failure a host may be gone: what failed must not be hidden by that.
+  const audit =
+    result.failure === undefined ? await bundle(stage, parts, json, summary(report)) : undefined;
   const journal =
     stage === 'finish' && !parts.inputs.dryRun ? await saveJournal(path, result) : undefined;
   return {
@@ -413,6 +526,56 @@ async function outcome(
     report: journal ?? path,
     ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
     summary: summary(report),
+    ...(audit === undefined ? {} : { outputs: { audit } }),
+    ...(result.failure === undefined ? {} : { failure: result.failure }),
+  };
+}
+
+/** Of the gates that are named, how many stand between the freeze and an open NEW. */
+function waitsIn({ environments }: Inputs): number {
+  return environments.filter((name) => /-(transfer-final|activate)$/.test(name)).length;
+}
+
+const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];
+
+/** The audit bundle of the stages that end something; its path. */
+async function bundle(
+  stage: StageName,
+  parts: Parts,
+  report: string,
+  text: string,
+): Promise<string | undefined> {
+  if (!bundledStages.includes(stage) || parts.inputs.dryRun) return undefined;
+  const migration = parts.migration.name;
+  const folder = join(process.env.RUNNER_TEMP ?? tmpdir(), `mail-cutover-${migration}-audit`);
+  const versions = {
+    'mail-cutover': version,
+    node: process.version,
+    'mail-system': parts.migration['mail-system'],
+  };
+  const lines = await Journal.readLines(parts.files);
+  await writeBundle(folder, { migration, lines, report, summary: text, versions });
+  return folder;
+}
+
+/** Checks an audit bundle anywhere: no host is asked. */
+async function verifyBundle(path: string): Promise<StageOutcome> {
+  const { migration, state, head, entries, evidence } = await checkBundle(path);
+  for (const line of evidence) log.info(line);
+  const downtime = downtimeSeconds(entries);
+  const text = [
+    `## ${migration}: the audit bundle is whole`,
+    ...evidence.map((line) => `- ${line}`),
+  ];
+  log.info(`the bundle is whole: ${migration} is ${stateName(state)}, last hash ${head}`);
+  return {
+    state: stateName(state),
+    changed: false,
+    nextStage: nextStage(state),
+    planDigest: entries.at(-1)?.planDigest ?? '',
+    report: path,
+    ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
+    summary: `${text.join('\n')}\n`,
   };
 }
 

@@ -18,6 +18,11 @@ export interface Inputs {
   readonly planDigest: string | undefined;
   readonly dryRun: boolean;
   readonly githubToken: string | undefined;
+  /** The gates that are looked at: of `plan` all, else at most the one of this stage's job. */
+  readonly environments: readonly string[];
+  readonly requireApproval: RequireApproval;
+  /** verify: path of an audit bundle; then nothing else is looked at. */
+  readonly bundle: string | undefined;
   /** transfer */
   readonly pass: Pass;
   /** transfer; `index` counts from 1 to `count`. */
@@ -33,6 +38,10 @@ export interface Inputs {
 const passes = ['live', 'final', 'late'] as const;
 /** One transfer: while OLD serves, with OLD frozen, or to a NEW that serves. */
 export type Pass = (typeof passes)[number];
+
+const approvalWords = ['refuse', 'warn', 'off'] as const;
+/** What to do about a gate that lets everybody through. */
+export type RequireApproval = (typeof approvalWords)[number];
 
 type Environment = Record<string, string | undefined>;
 
@@ -74,13 +83,19 @@ export function loadInputs(
     planDigest: check('plan-digest', digest),
     dryRun: check('dry-run', flag),
     githubToken: check('github-token', optional),
+    environments: [
+      ...check('environment', (value) => (value === '' ? [] : [value])),
+      ...check('environments', (value) => value.split(/[\s,]+/).filter(Boolean)),
+    ],
+    requireApproval: check('require-approval', requireApproval),
+    bundle: check('bundle', optional),
     pass: check('pass', pass),
     shard: check('shard', shard),
     declareDead: check('declare-dead', host),
     forceUnlock: check('force-unlock', flag),
     eraseOldMail: check('erase-old-mail', optional),
   };
-  const keyFault = missingKey(raw);
+  const keyFault = inputs.bundle === undefined ? missingKey(raw) : undefined;
   if (keyFault !== undefined) faults.push(keyFault);
   if (faults.length > 0) throw new UserError(faults.join('\n'));
   return inputs;
@@ -156,6 +171,12 @@ function flag(value: string): boolean {
 function pass(value: string): Pass {
   const found = passes.find((name) => name === (value || 'live'));
   if (found === undefined) throw new UserError(`${quoted(value)} is not one of: live, final, late`);
+  return found;
+}
+
+function requireApproval(value: string): RequireApproval {
+  const found = approvalWords.find((word) => word === (value || 'warn'));
+  if (found === undefined) throw new UserError(`${quoted(value)} is not one of: refuse, warn, off`);
   return found;
 }
 

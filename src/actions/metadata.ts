@@ -86,6 +86,43 @@ export const inputSpecs = [
     secret: true,
   },
   {
+    name: 'environment',
+    description:
+      'Name of the GitHub environment that the job names, the gate of this stage. Who approved it goes on record. Left empty, no gate is looked for.',
+    default: '',
+    stages: [
+      'prepare',
+      'transfer',
+      'freeze',
+      'activate',
+      'dns-cutover',
+      'verify',
+      'drain',
+      'finish',
+      'rollback',
+    ],
+  },
+  {
+    name: 'environments',
+    description:
+      'Names of all environments that the migration will pass, separated by spaces. `plan` looks whether each exists and has reviewers.',
+    default: '',
+    stages: ['plan'],
+  },
+  {
+    name: 'require-approval',
+    description:
+      'What to do about a gate that lets everybody through: `refuse`, `warn`, or `off` to ask GitHub nothing.',
+    default: 'warn',
+  },
+  {
+    name: 'bundle',
+    description:
+      "Path of an audit bundle, the folder or its `journal.jsonl`. `verify` then only checks the journal's chain, and needs neither hosts nor keys.",
+    default: '',
+    stages: ['verify'],
+  },
+  {
     name: 'pass',
     description:
       'What is copied: `live` while OLD serves, any number of times; `final` when OLD is frozen, an exact mirror; `late` only adds, to a NEW that serves.',
@@ -147,6 +184,12 @@ export const outputSpecs = [
     name: 'downtime-seconds',
     description: 'Seconds for which mailboxes could not be read, as far as it is known by now.',
     stages: ['activate', 'dns-cutover', 'verify', 'drain', 'finish', 'rollback'],
+  },
+  {
+    name: 'audit',
+    description:
+      'Path of the audit bundle: a folder with the journal and an `audit.html` that opens by itself.',
+    stages: ['verify', 'finish', 'rollback'],
   },
 ] as const satisfies readonly OutputSpec[];
 

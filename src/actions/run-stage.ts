@@ -27,8 +27,9 @@ export async function runStage(stage: StageName): Promise<void> {
     core.saveState(startedState, 'true');
     const { main } = await loadMain();
     const outcome = await main(stage, inputs);
-    setOutputs(outcome);
     await writeSummary(outcome.summary);
+    if (outcome.failure === undefined) setOutputs(outcome);
+    else reportFailure(outcome.failure);
   } catch (error) {
     reportFailure(error);
   }

@@ -62,8 +62,12 @@ export class Journal {
 
   /** Reads the journal without changing a host. */
   static async read(hosts: readonly HostFiles[]): Promise<readonly Entry[]> {
-    const copies = await readCopies(hosts);
-    return longest(copies).map((line) => JSON.parse(line) as Entry);
+    return (await Journal.readLines(hosts)).map((line) => JSON.parse(line) as Entry);
+  }
+
+  /** Its lines as they are on the hosts, the chain checked. */
+  static async readLines(hosts: readonly HostFiles[]): Promise<readonly string[]> {
+    return longest(await readCopies(hosts));
   }
 
   /** Opens it for writing: a copy that lags, or whose last line was cut off, is brought up first. */

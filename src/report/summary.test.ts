@@ -71,7 +71,8 @@ describe('summary', () => {
         { id: 'b', title: 'Then', result: 'failed', milliseconds: 5 },
       ],
     });
-    const rows = text.split('\n').filter((line) => line.startsWith('|'));
+    const folded = text.slice(text.indexOf('<details>'));
+    const rows = folded.split('\n').filter((line) => line.startsWith('|'));
     expect(rows).toHaveLength(4);
     for (const row of rows) expect(row.split('|')).toHaveLength(6);
     expect(rows[2]).toContain('| ✅ done | 1.23 s |');
@@ -89,11 +90,60 @@ describe('summary', () => {
       ],
       rrsets: ['mail.example A: 192.0.2.1 → 192.0.2.2'],
     });
-    expect(text).toMatch(/^## example: freeze \(dry run\)\n/);
-    expect(text).toContain('Mailboxes were away for **12.3 s**.');
+    expect(text).toMatch(
+      /^## example: freeze \(dry run\)\n\n> \[!CAUTION\]\n> \*\*Nothing was changed/,
+    );
+    expect(text).toContain('mailboxes were away for **12 s**');
     expect(text.indexOf('- large. *Cure: now.*')).toBeLessThan(
       text.indexOf('- small. *Cure: later.*'),
     );
     expect(text).toContain('### DNS\n\n- mail.example A: 192.0.2.1 → 192.0.2.2');
+  });
+
+  const runbook = [
+    { stage: 'transfer live', titles: ['Copy'], measured: 95 },
+    { stage: 'freeze', titles: ['One', 'Two', 'Three', 'Four|'], measured: 4 },
+    { stage: 'transfer final', titles: ['Copy'], measured: 6 },
+    { stage: 'activate', titles: ['Open'], measured: 2.04 },
+  ];
+
+  it('of a plan says what is decided, what will happen, and how long it took before', () => {
+    const text = summary({ ...report, stage: 'plan', runbook, waits: 2 });
+    expect(text).toContain('the plan with the digest `abc`');
+    expect(text).toContain(
+      'about **12 s**, as last measured, and 2 approvals and runner starts on top',
+    );
+    expect(text).toContain('| **freeze** | One; Two; and 2 more | 4 s |');
+    expect(text).toContain('  - Four&#124;');
+    const unmeasured = runbook.map(({ measured, ...stage }) =>
+      stage.stage === 'transfer live' ? { ...stage, measured } : stage,
+    );
+    expect(summary({ ...report, stage: 'plan', runbook: unmeasured })).toContain(
+      'not measured yet (the last live pass took 1 min 35 s)',
+    );
+  });
+
+  it('says who approved, what changed, and what failed', () => {
+    expect(summary({ ...report, stateBefore: 'copied', gate: 'ada ("go | on")' })).toMatch(
+      /\| State \| copied → \*\*frozen\*\* \|[\s\S]*\| Approval \| ada \("go &#124; on"\) \|/,
+    );
+    expect(summary({ ...report, failure: 'OLD (x): <b> no' })).toContain(
+      '> [!CAUTION]\n> **Failed:** OLD (x): &#60;b&#62; no',
+    );
+  });
+
+  it('stays far below the limit of 1 MiB, and one screen before the folds, whatever is in it', () => {
+    const long = '<|&'.repeat(5000);
+    const text = summary({
+      ...report,
+      runbook: Array.from({ length: 9 }, () => ({ stage: 'x', titles: Array(300).fill(long) })),
+      steps: Array(5000).fill({ id: 'a', title: long, result: 'done', milliseconds: 1 }),
+      findings: Array(5000).fill({ severity: 'warns', text: 'b', cure: 'c' }),
+      rrsets: Array(5000).fill(long),
+    });
+    expect(Buffer.byteLength(text)).toBeLessThan(1_000_000);
+    const unfolded = text.replace(/<details>[\s\S]*?<\/details>/g, '');
+    expect(unfolded.split('\n').filter(Boolean).length).toBeLessThan(45);
+    expect(text).toContain('- and 4794 more');
   });
 });

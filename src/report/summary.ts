@@ -1,11 +1,22 @@
 import type { StepReport } from '../engine/runner.ts';
 import type { Finding } from '../mail-systems/mail-system.ts';
+import { words } from './durations.ts';
+
+/** One stage to come: what it does, and what it took when it was last run. */
+export interface RunbookStage {
+  readonly stage: string;
+  readonly titles: readonly string[];
+  /** Seconds; undefined when it was never run. */
+  readonly measured?: number | undefined;
+}
 
 /** What a stage did, for people and for programs. */
 export interface Report {
   readonly migration: string;
   readonly stage: string;
   readonly dryRun: boolean;
+  /** State before, where the stage changed it. */
+  readonly stateBefore?: string | undefined;
   readonly state: string;
   readonly nextStage: string;
   readonly planDigest: string;
@@ -14,6 +25,16 @@ export interface Report {
   readonly rrsets: readonly string[];
   readonly seconds: number;
   readonly downtimeSeconds?: number | undefined;
+  /** plan: what will happen. */
+  readonly runbook?: readonly RunbookStage[];
+  /** Gates that stand within the downtime. */
+  readonly waits?: number | undefined;
+  /** How this job came past its gate, in words. */
+  readonly gate?: string | undefined;
+  /** Why the stage failed. */
+  readonly failure?: string | undefined;
+  /** A diagram, as Markdown; made of our own words only. */
+  readonly timeline?: string | undefined;
 }
 
 const marks = {
@@ -23,59 +44,187 @@ const marks = {
   failed: '❌ failed',
 } as const;
 
-/** The job summary, in GitHub's Markdown. */
+/** Lines of a list before its fold, lines and bytes in a fold, and characters of a text. */
+const limits = { shown: 6, lines: 200, bytes: 150_000, characters: 600 } as const;
+
+/** What is closed to clients from the first of these stages until the last has ended. */
+const downtimeStages = ['freeze', 'transfer final', 'activate'];
+
+/**
+ * The job summary, in GitHub's Markdown: one screen on which a reviewer decides, the rest in folds.
+ * Every list is cut, so it stays far below the limit of 1 MiB.
+ */
 export function summary(report: Report): string {
+  const { findings, steps, rrsets } = report;
+  const blocking = findings.filter(({ severity }) => severity === 'blocks');
+  const warning = findings.filter(({ severity }) => severity === 'warns');
   return [
     `## ${plainText(report.migration)}: ${report.stage}${report.dryRun ? ' (dry run)' : ''}`,
-    `State **${report.state}**, next stage **${report.nextStage}**, plan digest \`${report.planDigest}\`.${
-      report.downtimeSeconds === undefined
-        ? ''
-        : ` Mailboxes were away for **${report.downtimeSeconds} s**.`
-    }`,
-    ...section(
-      'What is in the way',
-      report.findings.filter((finding) => finding.severity === 'blocks').map(line),
-    ),
-    ...section(
-      'What to know',
-      report.findings.filter((finding) => finding.severity === 'warns').map(line),
-    ),
-    ...section(
+    verdict(report, blocking.length),
+    facts(report),
+    ...list('What is in the way', blocking.map(line)),
+    ...list('What to know', warning.map(line)),
+    ...(report.runbook?.length ? [runbook(report.runbook)] : []),
+    ...list(
       'DNS',
-      report.rrsets.map((rrset) => `- ${plainText(rrset)}`),
+      rrsets.map((rrset) => `- ${plainText(rrset)}`),
     ),
-    ...(report.steps.length === 0 ? [] : [steps(report.steps)]),
+    ...(report.timeline === undefined ? [] : [fold('Timeline', report.timeline)]),
+    ...(steps.length === 0 ? [] : [fold(`Steps (${steps.length})`, stepTable(steps))]),
+    ...(report.runbook?.length
+      ? [fold('Every step that will run', everyStep(report.runbook))]
+      : []),
     '',
   ].join('\n\n');
 }
 
-function section(title: string, lines: readonly string[]): readonly string[] {
-  return lines.length === 0 ? [] : [`### ${title}\n\n${lines.join('\n')}`];
+/** One box: what this page asks of its reader. */
+function verdict(report: Report, blocking: number): string {
+  const box = (kind: string, text: string) => `> [!${kind}]\n> ${text}`;
+  if (blocking > 0)
+    return box(
+      'CAUTION',
+      `**Nothing was changed.** ${count(blocking, 'thing is', 'things are')} in the way; each has its cure below.`,
+    );
+  if (report.failure !== undefined)
+    return box('CAUTION', `**Failed:** ${plainText(report.failure)}`);
+  if (report.stage === 'plan')
+    return box(
+      'IMPORTANT',
+      `**To decide:** whether what stands below may happen. Whoever approves a gate approves the plan with the digest \`${report.planDigest}\`.`,
+    );
+  if (report.dryRun) return box('NOTE', 'Nothing was changed: this is what the stage would do.');
+  return box('TIP', `**Done.** Next: **${report.nextStage}**.`);
+}
+
+function facts(report: Report): string {
+  const { stateBefore, state } = report;
+  const changed = stateBefore !== undefined && stateBefore !== state;
+  const rows: (readonly [string, string])[] = [
+    ['State', changed ? `${stateBefore} → **${state}**` : `**${state}**`],
+    ['Next stage', `**${report.nextStage}**`],
+    ['Plan digest', report.planDigest === '' ? 'not known' : `\`${report.planDigest}\``],
+    ['Downtime', downtime(report)],
+    ...(report.gate === undefined ? [] : [['Approval', plainText(report.gate)] as const]),
+    ['Took', words(report.seconds)],
+  ];
+  return table(['', ''], rows);
+}
+
+/** What was measured; else what the stages within it took when they were last run; else that. */
+function downtime(report: Report): string {
+  if (report.downtimeSeconds !== undefined)
+    return `mailboxes were away for **${words(report.downtimeSeconds)}**`;
+  const { runbook: stages = [], waits = 0 } = report;
+  const within = stages.filter(({ stage }) => downtimeStages.includes(stage));
+  const known = within.flatMap(({ measured }) => (measured === undefined ? [] : [measured]));
+  const wait =
+    waits > 0
+      ? `, and ${count(waits, 'approval and runner start', 'approvals and runner starts')} on top`
+      : '';
+  if (within.length > 0 && known.length === within.length)
+    return `about **${words(known.reduce((sum, seconds) => sum + seconds, 0))}**, as last measured${wait}`;
+  const live = stages.find(({ stage }) => stage === 'transfer live')?.measured;
+  const hint = live === undefined ? '' : ` (the last live pass took ${words(live)})`;
+  return `not measured yet${hint}${wait}`;
+}
+
+function runbook(stages: readonly RunbookStage[]): string {
+  const rows = stages.map(({ stage, titles, measured }) => [
+    `**${stage}**`,
+    titles.length <= 3
+      ? titles.map(plainText).join('; ')
+      : `${titles.slice(0, 2).map(plainText).join('; ')}; and ${titles.length - 2} more`,
+    measured === undefined ? '–' : words(measured),
+  ]);
+  return `### What will happen\n\n${table(['Stage', 'Steps', 'Took before'], rows)}`;
+}
+
+function everyStep(stages: readonly RunbookStage[]): string {
+  const lines = stages.flatMap(({ stage, titles }) => [
+    `- **${stage}**`,
+    ...titles.map((title) => `  - ${plainText(title)}`),
+  ]);
+  return bounded(lines).join('\n');
+}
+
+/** A heading with the first lines, and the others in a fold. */
+function list(title: string, lines: readonly string[]): readonly string[] {
+  if (lines.length === 0) return [];
+  const folded = lines.slice(limits.shown);
+  return [
+    `### ${title}\n\n${lines.slice(0, limits.shown).join('\n')}`,
+    ...(folded.length === 0 ? [] : [fold(`${folded.length} more`, bounded(folded).join('\n'))]),
+  ];
+}
+
+/** As many lines as a fold may have; the last says how many are left out. */
+function bounded(
+  lines: readonly string[],
+  more = (rest: number) => `- and ${rest} more`,
+): string[] {
+  const kept: string[] = [];
+  let bytes = 0;
+  for (const line of lines) {
+    bytes += Buffer.byteLength(line);
+    if (kept.length === limits.lines || bytes > limits.bytes)
+      return [...kept, more(lines.length - kept.length)];
+    kept.push(line);
+  }
+  return kept;
 }
 
 function line(finding: Finding): string {
   return `- ${plainText(finding.text)}. *Cure: ${plainText(finding.cure)}.*`;
 }
 
-function steps(all: readonly StepReport[]): string {
-  const rows = all.map(
-    (step) =>
-      `| ${plainText(step.title)} | ${marks[step.result]} | ${(step.milliseconds / 1000).toFixed(2)} s | ${plainText(step.evidence ?? '')} |`,
+function stepTable(all: readonly StepReport[]): string {
+  const rows = all.map((step) =>
+    row([
+      plainText(step.title),
+      marks[step.result],
+      `${(step.milliseconds / 1000).toFixed(2)} s`,
+      plainText(step.evidence ?? ''),
+    ]),
   );
-  return ['| Step | Result | Took | Evidence |', '| --- | --- | --- | --- |', ...rows].join('\n');
+  const rest = (number: number) => row([`and ${number} more`, '', '', '']);
+  return [...tableHead(['Step', 'Result', 'Took', 'Evidence']), ...bounded(rows, rest)].join('\n');
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [...tableHead(head), ...rows.map(row)].join('\n');
+}
+
+function tableHead(head: readonly string[]): readonly string[] {
+  return [row(head), row(head.map(() => '---'))];
+}
+
+function row(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`;
+}
+
+/** A blank line on both sides: else GitHub takes what is inside for HTML. */
+function fold(title: string, content: string): string {
+  return `<details><summary>${title}</summary>\n\n${content}\n\n</details>`;
+}
+
+function count(number: number, one: string, many: string): string {
+  return `${number} ${number === 1 ? one : many}`;
 }
 
 /** Text of hosts and files is no markup: nothing of it may make a link, a tag or a new cell. */
 export function plainText(text: string): string {
   return (
-    text
-      .replace(/\s+/g, ' ')
-      .trim()
+    cut(text.replace(/\s+/g, ' ').trim())
       // Control characters, and those that turn the direction of writing.
       .replace(/[\p{Cc}\p{Cf}]/gu, '\ufffd')
       // Markup; what starts a list; and what GFM would make a link of, brackets or not.
       .replace(/[&\\`*_{}[\]<>#|~!@]|^[-+=]|(?<=^\d+)[.)]|:(?=\/\/)|(?<=www)\./gi, entity)
   );
+}
+
+function cut(text: string): string {
+  return text.length <= limits.characters ? text : `${text.slice(0, limits.characters - 1)}…`;
 }
 
 function entity(character: string): string {

@@ -8,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stageNames } from '../../src/actions/stages.ts';
 import { version } from '../../src/actions/version.ts';
 import { runAction } from '../../src/driver/run-action.ts';
+import { writeBundle } from '../../src/report/bundle.ts';
+import { exampleJournal } from '../audit/example-journal.ts';
 
 /* The built actions, as a runner starts them. */
 
@@ -86,6 +88,32 @@ describe('bad input is one clear line, without a stack', () => {
     expect(errors.join('\n')).toContain('mail-system: "exim" is not one of: postfix-dovecot');
     expect(errors.join('\n')).toContain('password: secrets are inputs');
     expect(errors.join('\n')).not.toContain('hunter2');
+  });
+});
+
+describe('verify with a bundle', () => {
+  const verify = (bundle: string) =>
+    runAction({ stage: 'verify', inputs: { bundle }, workspace, actor: 'ada@desk' });
+
+  it('needs neither hosts nor keys', async () => {
+    const folder = join(workspace, 'bundle');
+    const lines = exampleJournal();
+    await writeBundle(folder, {
+      migration: 'orchard',
+      lines,
+      report: '',
+      summary: '',
+      versions: {},
+    });
+    const good = await verify(folder);
+    expect(good).toMatchObject({ code: 0, outputs: { state: 'active', changed: 'false' } });
+    expect(good.log).toContain('the bundle is whole: orchard is active');
+    writeFileSync(join(folder, 'journal.jsonl'), lines.slice(1).join('\n'));
+    const bad = await verify(folder);
+    expect(bad.code).toBe(1);
+    expect(bad.log).toContain(
+      'error: journal.jsonl: line 1 of the journal was changed or is missing',
+    );
   });
 });
 

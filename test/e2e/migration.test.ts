@@ -242,8 +242,11 @@ test('no secret is anywhere to be seen', { timeout: 60_000 }, async () => {
     ...lab.sshKey.text.split('\n').filter((line) => line.length > 30 && !line.startsWith('-----')),
   ];
   const seen = [logs.join('\n')];
-  for (const name of await readdir(migration.workspace)) {
-    seen.push(await readFile(join(migration.workspace, name), 'utf8'));
+  // The audit bundles are folders.
+  const left = await readdir(migration.workspace, { recursive: true, withFileTypes: true });
+  expect(left.map(({ name }) => name)).toContain('audit.html');
+  for (const file of left.filter((each) => each.isFile())) {
+    seen.push(await readFile(join(file.parentPath, file.name), 'utf8'));
   }
   for (const host of ['old', 'new'] as const) {
     const { stdout } = await lab

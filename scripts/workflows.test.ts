@@ -1,0 +1,224 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { positions } from './workflows.ts';
+
+const root = join(import.meta.dirname, '..');
+const folder = join(root, '.github/workflows');
+
+interface Step {
+  readonly id?: string;
+  readonly if?: string;
+  readonly uses?: string;
+  readonly with?: Record<string, string>;
+}
+interface Job {
+  readonly if?: string;
+  readonly needs?: readonly string[];
+  readonly environment?: string;
+  readonly permissions?: Record<string, string>;
+  readonly 'timeout-minutes'?: number;
+  readonly outputs?: Record<string, string>;
+  readonly steps: readonly Step[];
+}
+interface Workflow {
+  readonly on: {
+    workflow_call?: { inputs: object; secrets: Record<string, { required: boolean }> };
+  };
+  readonly permissions?: object;
+  readonly concurrency?: Record<string, unknown>;
+  readonly jobs: Record<string, Job>;
+}
+
+const load = (name: string) => parse(readFileSync(join(folder, name), 'utf8')) as Workflow;
+const migrate = load('migrate.yml');
+const ours = ['migrate.yml', 'live-passes.yml', 'rollback.yml'];
+
+/** Evaluates the conditions of migrate.yml, which use few functions. */
+function holds(
+  condition: string,
+  inputs: Record<string, unknown>,
+  results: readonly string[],
+): boolean {
+  const source = condition
+    .replace(/^\$\{\{ | \}\}$/g, '')
+    .replaceAll('needs.*.result', 'results')
+    .replaceAll('inputs.dry-run', "inputs['dry-run']");
+  const run = new Function(
+    'inputs',
+    'results',
+    'contains',
+    'fromJSON',
+    'cancelled',
+    `return ${source}`,
+  );
+  const contains = (list: readonly string[], word: string) => list.includes(word);
+  return Boolean(run(inputs, results, contains, JSON.parse, () => false));
+}
+
+/** Names of the stages that a dispatch would run, in their order; the swift job is one word a step. */
+function stagesOf(inputs: Record<string, unknown>): string[] {
+  return Object.entries(migrate.jobs).flatMap(([name, job]) => {
+    if (!holds(job.if ?? 'true', inputs, [])) return [];
+    if (name !== 'cutover') return [name];
+    return job.steps.flatMap((step) =>
+      step.id && holds(step.if ?? 'true', inputs, []) ? [`cutover/${step.id}`] : [],
+    );
+  });
+}
+
+const whole = { from: 'plan', until: 'finish', form: 'gated', 'dry-run': false };
+
+describe('what a dispatch runs', () => {
+  it('is every stage, in the order of the stages', () => {
+    expect(stagesOf(whole)).toEqual(positions.map(({ name }) => name));
+  });
+
+  it('is what lies between from and until', () => {
+    expect(stagesOf({ ...whole, from: 'freeze', until: 'activate' })).toEqual([
+      'freeze',
+      'transfer-final',
+      'activate',
+    ]);
+    expect(stagesOf({ ...whole, from: 'drain', until: 'prepare' })).toEqual([]);
+  });
+
+  it('has one gate in the swift form, from any of its stages on', () => {
+    expect(stagesOf({ ...whole, form: 'swift', from: 'transfer-live' })).toEqual([
+      'transfer-live',
+      'cutover/freeze',
+      'cutover/transfer-final',
+      'cutover/activate',
+      'cutover/dns-cutover',
+      'verify',
+      'drain',
+      'finish',
+    ]);
+    expect(stagesOf({ ...whole, form: 'swift', from: 'activate', until: 'activate' })).toEqual([
+      'cutover/activate',
+    ]);
+  });
+
+  it('is one job without a gate in a dry run', () => {
+    expect(stagesOf({ ...whole, 'dry-run': true })).toEqual(['dry-run']);
+    expect(migrate.jobs['dry-run']?.environment).toBeUndefined();
+    for (const step of migrate.jobs['dry-run']?.steps ?? []) {
+      if (step.id && step.id !== 'plan') expect(step.with?.['dry-run']).toBe('true');
+    }
+  });
+
+  it('ends at a stage that failed, was cancelled or was refused by a reviewer', () => {
+    const { if: condition = '', needs = [] } = migrate.jobs.activate ?? {};
+    expect(needs).toEqual(['plan', 'prepare', 'transfer-live', 'freeze', 'transfer-final']);
+    expect(holds(condition, whole, ['success', 'skipped'])).toBe(true);
+    expect(holds(condition, whole, ['success', 'failure'])).toBe(false);
+    expect(holds(condition, whole, ['success', 'cancelled'])).toBe(false);
+  });
+});
+
+describe.each(ours)('%s', (name) => {
+  const workflow = load(name);
+  const jobs = Object.entries(workflow.jobs);
+
+  it('gives no job a right that it does not need, and every job an end', () => {
+    expect(workflow.permissions).toEqual({});
+    for (const [, job] of jobs) {
+      expect(job.permissions).toEqual({ contents: 'read', actions: 'read', deployments: 'read' });
+      expect(job['timeout-minutes']).toBeLessThanOrEqual(360);
+    }
+  });
+
+  it('has an environment of its own for each job that changes anything', () => {
+    const changing = jobs.filter(([job]) => job !== 'plan' && job !== 'dry-run');
+    const names = changing.map(([, job]) => job.environment);
+    expect(new Set(names).size).toBe(changing.length);
+    for (const environment of names)
+      expect(environment).toMatch(/^\$\{\{ inputs\.environment-prefix \}\}-/);
+    for (const [, job] of changing) {
+      for (const step of job.steps) {
+        if (step.with?.environment) expect(step.with.environment).toBe(job.environment);
+      }
+    }
+  });
+
+  it('asks for secrets by name, none required, and hands each on', () => {
+    const { secrets = {} } = workflow.on.workflow_call ?? {};
+    expect(Object.values(secrets).every(({ required }) => !required)).toBe(true);
+    const text = readFileSync(join(folder, name), 'utf8');
+    const used = new Set([...text.matchAll(/secrets\.(\w+)/g)].map((match) => match[1]));
+    expect([...used].sort()).toEqual(Object.keys(secrets).sort());
+  });
+
+  it('takes the suite at one version, and everything else by full SHA', () => {
+    const all = jobs.flatMap(([, job]) => job.steps.flatMap((step) => step.uses ?? []));
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    for (const uses of all) {
+      if (uses.startsWith('OWNER/')) expect(uses).toMatch(new RegExp(`@v${version}$`));
+      else expect(uses).toMatch(/@[0-9a-f]{40}$/);
+    }
+  });
+});
+
+it('a run that waits is never dropped by a newer one', () => {
+  for (const name of ['migrate.yml', 'rollback.yml'])
+    expect(load(name).concurrency).toMatchObject({ queue: 'max', 'cancel-in-progress': false });
+});
+
+describe('the callers that the README shows', () => {
+  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  const callers = [...text.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)]
+    .map((block) => parse(block[1] ?? '') as { jobs?: Record<string, Record<string, unknown>> })
+    .flatMap(({ jobs = {} }) => Object.values(jobs))
+    .filter((job) => typeof job.uses === 'string');
+
+  it('are there', () => {
+    expect(callers.length).toBeGreaterThan(1);
+  });
+
+  it.each(callers)(
+    '$uses grants what the called jobs ask for, no more',
+    ({ uses, permissions }) => {
+      const [, name = ''] = /workflows\/([\w-]+\.yml)@v/.exec(String(uses)) ?? [];
+      const asked = Object.assign(
+        {},
+        ...Object.values(load(name).jobs).map((job) => job.permissions),
+      );
+      expect(permissions).toEqual(asked);
+    },
+  );
+
+  it.each(callers)('$uses gives inputs and secrets that are declared', (job) => {
+    const [, name = ''] = /workflows\/([\w-]+\.yml)@v/.exec(String(job.uses)) ?? [];
+    const declared = load(name).on.workflow_call;
+    for (const input of Object.keys(job.with ?? {}))
+      expect(Object.keys(declared?.inputs ?? {})).toContain(input);
+    for (const secret of Object.keys(job.secrets ?? {}))
+      expect(Object.keys(declared?.secrets ?? {})).toContain(secret);
+  });
+});
+
+/** Where `go install` and the package managers put programs. */
+function found(program: string): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), join(homedir(), 'go/bin')];
+  return folders.map((path) => join(path, program)).find((path) => existsSync(path));
+}
+
+const actionlint = found('actionlint');
+it.skipIf(actionlint === undefined)('actionlint has nothing to say', () => {
+  const files = readdirSync(folder).map((name) => join('.github/workflows', name));
+  const { stdout, status } = spawnSync(actionlint ?? '', files, { cwd: root, encoding: 'utf8' });
+  expect(stdout).toBe('');
+  expect(status).toBe(0);
+});
+
+const zizmor = found('zizmor');
+it.skipIf(zizmor === undefined)('zizmor has nothing to say', () => {
+  const { stdout, status } = spawnSync(zizmor ?? '', ['--offline', '--quiet', '.'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(`${status} ${stdout}`).toMatch(/^0 /);
+});

@@ -1,0 +1,488 @@
+import { stringify } from 'yaml';
+import {
+  actionFolder,
+  type InputSpec,
+  inputSpecs,
+  inputsOf,
+  outputsOf as stageOutputs,
+} from '../src/actions/metadata.ts';
+import type { StageName } from '../src/actions/stages.ts';
+
+/*
+ * The workflows that people call or dispatch. Written from here because GitHub takes no expression in
+ * `uses`: the suite's own version stands in one place, and every job names the same.
+ */
+
+/** Where the suite lives. */
+const repository = 'OWNER/mail-cutover';
+
+/** Other people's actions, by full commit. */
+const checkout = 'actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1';
+const upload = 'actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0';
+
+/** One position of the way from OLD to NEW. */
+interface Position {
+  /** As `from` and `until` name it, and the last part of its environment's name. */
+  readonly name: string;
+  readonly stage: StageName;
+  readonly pass?: 'live' | 'final';
+  /** Minutes; a hosted job ends after 360. */
+  readonly minutes: number;
+}
+
+export const positions: readonly Position[] = [
+  { name: 'plan', stage: 'plan', minutes: 30 },
+  { name: 'prepare', stage: 'prepare', minutes: 60 },
+  { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 },
+  { name: 'freeze', stage: 'freeze', minutes: 60 },
+  { name: 'transfer-final', stage: 'transfer', pass: 'final', minutes: 120 },
+  { name: 'activate', stage: 'activate', minutes: 60 },
+  { name: 'dns-cutover', stage: 'dns-cutover', minutes: 60 },
+  { name: 'verify', stage: 'verify', minutes: 30 },
+  { name: 'drain', stage: 'drain', minutes: 355 },
+  { name: 'finish', stage: 'finish', minutes: 60 },
+];
+
+/** What the swift form does in one job. */
+const swiftNames = ['freeze', 'transfer-final', 'activate', 'dns-cutover'];
+
+/** Stages that change the DNS, by a program that a runner may lack. */
+const dnsStages: readonly StageName[] = ['prepare', 'dns-cutover', 'finish', 'rollback'];
+
+/** Least rights: the migration file; who approved; when. */
+const permissions = { contents: 'read', actions: 'read', deployments: 'read' };
+
+type Yaml = Record<string, unknown>;
+
+/** Every workflow by its path. `version` is package.json's, without "v". */
+export function workflowFiles(version: string): readonly { path: string; content: string }[] {
+  const file = (name: string, purpose: string, workflow: Yaml) => ({
+    path: `.github/workflows/${name}.yml`,
+    content: `# ${purpose}\n# Written by \`npm run generate\` from scripts/workflows.ts.\n${render(workflow)}`,
+  });
+  return [
+    file(
+      'migrate',
+      'A whole migration: a job a stage, each behind its own gate.',
+      migrate(version),
+    ),
+    file(
+      'live-passes',
+      'Copies while OLD serves, so that the last pass is short.',
+      livePasses(version),
+    ),
+    file('rollback', 'Back from any state to an OLD that serves.', rollback(version)),
+  ];
+}
+
+/** YAML in which a version behind a pinned action is a comment again, as Dependabot wants it. */
+function render(workflow: Yaml): string {
+  return stringify(workflow, { lineWidth: 0, aliasDuplicateObjects: false }).replace(
+    /uses: "([^"]+) # ([^"]+)"/g,
+    'uses: $1 # $2',
+  );
+}
+
+function expression(text: string): string {
+  return `\${{ ${text} }}`;
+}
+
+const secretSpecs: readonly InputSpec[] = (inputSpecs as readonly InputSpec[]).filter(
+  ({ name, secret }) => secret && name !== 'github-token',
+);
+
+/** `ssh-key` is MAIL_CUTOVER_SSH_KEY as a secret. */
+export function secretName(input: string): string {
+  return `MAIL_CUTOVER_${input.replaceAll('-', '_').toUpperCase()}`;
+}
+
+const secrets = Object.fromEntries(
+  secretSpecs.map(({ name, description }) => [secretName(name), { description, required: false }]),
+);
+
+interface WorkflowInput {
+  readonly description: string;
+  readonly default: string | boolean;
+  readonly options?: readonly string[];
+}
+
+const commonInputs: Record<string, WorkflowInput> = {
+  config: {
+    description: 'Path of the migration file, from the top of the repository.',
+    default: '.github/mail-cutover.yml',
+  },
+  'plan-digest': {
+    description:
+      'The plan digest that you approve, from an earlier dry run or plan. Every stage refuses another one.',
+    default: '',
+  },
+  'require-approval': {
+    description: 'What to do when a gate has no reviewers: refuse, warn, or off.',
+    default: 'refuse',
+    options: ['refuse', 'warn', 'off'],
+  },
+  'environment-prefix': {
+    description: 'How the names of the environments begin: "mail" makes mail-freeze.',
+    default: 'mail',
+  },
+  runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
+};
+
+const migrateInputs: Record<string, WorkflowInput> = {
+  from: {
+    description: 'The first stage.',
+    default: 'plan',
+    options: positions.map(({ name }) => name),
+  },
+  until: {
+    description: 'The last stage.',
+    default: 'finish',
+    options: positions.map(({ name }) => name),
+  },
+  'dry-run': {
+    description:
+      'Change nothing: one job without a gate plans and shows what the next stage would do.',
+    default: false,
+  },
+  form: {
+    description:
+      'gated: a gate before every stage. swift: freeze, transfer-final, activate and dns-cutover behind one gate, so that no wait falls into the downtime.',
+    default: 'gated',
+    options: ['gated', 'swift'],
+  },
+  ...commonInputs,
+};
+
+/** The same inputs for a caller and for a person; only a person's can be choices. */
+function triggers(inputs: Record<string, WorkflowInput>, outputs?: Yaml): Yaml {
+  const called = Object.entries(inputs).map(([name, input]) => {
+    const words = input.options ? ` One of: ${input.options.join(', ')}.` : '';
+    const type = typeof input.default === 'boolean' ? 'boolean' : 'string';
+    return [name, { description: input.description + words, type, default: input.default }];
+  });
+  const dispatched = Object.entries(inputs).map(([name, input]) => {
+    const type =
+      typeof input.default === 'boolean' ? 'boolean' : input.options ? 'choice' : 'string';
+    return [
+      name,
+      {
+        description: input.description,
+        type,
+        default: input.default,
+        ...(input.options ? { options: input.options } : {}),
+      },
+    ];
+  });
+  return {
+    workflow_call: {
+      inputs: Object.fromEntries(called),
+      ...(outputs ? { outputs } : {}),
+      secrets,
+    },
+    workflow_dispatch: { inputs: Object.fromEntries(dispatched) },
+  };
+}
+
+function migrate(version: string): Yaml {
+  const jobs: Record<string, Yaml> = { 'dry-run': dryRunJob(version) };
+  const before: string[] = [];
+  for (const position of positions) {
+    jobs[position.name] = stageJob(version, position, before);
+    before.push(position.name);
+    // The swift form stands beside the four jobs that it takes the place of.
+    if (position.name === 'dns-cutover') {
+      jobs.cutover = swiftJob(
+        version,
+        before.filter((name) => !swiftNames.includes(name)),
+      );
+      before.push('cutover');
+    }
+  }
+  const last = (output: string) =>
+    before
+      .toReversed()
+      .filter((job) => output in ((jobs[job]?.outputs ?? {}) as Yaml))
+      .map((job) => `jobs.${job}.outputs.${output}`);
+  const outputs = {
+    state: {
+      description: 'State of the migration after the last stage that ran.',
+      value: expression(last('state').join(' || ')),
+    },
+    'next-stage': {
+      description: 'The stage that comes next.',
+      value: expression(last('next-stage').join(' || ')),
+    },
+    'plan-digest': {
+      description: 'What a reviewer approves.',
+      value: expression(`${last('plan-digest').join(' || ')} || jobs.dry-run.outputs.plan-digest`),
+    },
+    'downtime-seconds': {
+      description: 'Seconds for which mailboxes could not be read.',
+      value: expression(last('downtime-seconds').join(' || ')),
+    },
+  };
+  return {
+    name: 'Migrate',
+    'run-name': `Migrate ${expression('inputs.config')}: ${expression("inputs.dry-run && 'dry run' || format('{0} to {1}, {2}', inputs.from, inputs.until, inputs.form)")}`,
+    on: triggers(migrateInputs, outputs),
+    permissions: {},
+    // A run that waits for an approval counts as pending: without a queue a newer run drops it.
+    concurrency: {
+      group: `mail-cutover-migrate-${expression('inputs.config')}`,
+      'cancel-in-progress': false,
+      queue: 'max',
+    },
+    jobs,
+  };
+}
+
+/** Whether a position lies between `from` and `until`. */
+function inRange(name: string): string {
+  const names = positions.map((position) => position.name);
+  const at = names.indexOf(name);
+  const list = (part: readonly string[]) => `fromJSON('${JSON.stringify(part)}')`;
+  return `contains(${list(names.slice(0, at + 1))}, inputs.from) && contains(${list(names.slice(at))}, inputs.until)`;
+}
+
+/** After a stage that failed or was cancelled nothing runs; one that was left out is no hindrance. */
+const unhurt =
+  "!cancelled() && !contains(needs.*.result, 'failure') && !contains(needs.*.result, 'cancelled')";
+
+function stageJob(version: string, position: Position, before: readonly string[]): Yaml {
+  const swift = swiftNames.includes(position.name) ? " && inputs.form != 'swift'" : '';
+  const guard = before.length > 0 ? `${unhurt} && ` : '';
+  return {
+    name: position.name,
+    ...(before.length > 0 ? { needs: [...before] } : {}),
+    if: expression(`${guard}!inputs.dry-run${swift} && ${inRange(position.name)}`),
+    'runs-on': expression('inputs.runner'),
+    'timeout-minutes': position.minutes,
+    ...(position.stage === 'plan' ? {} : { environment: environmentOf(position.name) }),
+    permissions,
+    outputs: outputsOf('stage', position.stage),
+    steps: [
+      ...preparation(dnsStages.includes(position.stage)),
+      use(version, position, 'stage', before.includes('plan')),
+      ...bundleUpload(position.stage),
+    ],
+  };
+}
+
+function swiftJob(version: string, before: readonly string[]): Yaml {
+  const parts = positions.filter(({ name }) => swiftNames.includes(name));
+  const any = parts.map(({ name }) => `(${inRange(name)})`).join(' || ');
+  const last = (output: string) =>
+    parts
+      .toReversed()
+      .map(({ name }) => `steps.${name}.outputs.${output}`)
+      .join(' || ');
+  return {
+    name: 'cutover',
+    needs: [...before],
+    if: expression(`${unhurt} && !inputs.dry-run && inputs.form == 'swift' && (${any})`),
+    'runs-on': expression('inputs.runner'),
+    'timeout-minutes': parts.reduce((sum, { minutes }) => sum + minutes, 0),
+    environment: environmentOf('cutover'),
+    permissions,
+    outputs: Object.fromEntries(
+      ['state', 'next-stage', 'plan-digest', 'downtime-seconds'].map((name) => [
+        name,
+        expression(last(name)),
+      ]),
+    ),
+    steps: [
+      ...preparation(true),
+      ...parts.map((part) => ({
+        ...use(version, part, part.name, true, 'cutover'),
+        if: expression(inRange(part.name)),
+      })),
+    ],
+  };
+}
+
+/** Plans, then shows what the stage that comes next would do. Later ones depend on its work. */
+function dryRunJob(version: string): Yaml {
+  const rest = positions.filter(({ stage }) => stage !== 'plan');
+  return {
+    name: 'dry run',
+    if: expression('inputs.dry-run'),
+    'runs-on': expression('inputs.runner'),
+    'timeout-minutes': 60,
+    permissions,
+    outputs: outputsOf('plan', 'plan'),
+    steps: [
+      ...preparation(true),
+      lenient(use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
+      ...rest.map((position) => {
+        const step = withoutGate(use(version, position, position.name, false));
+        return {
+          ...step,
+          if: expression(
+            `steps.plan.outputs.next-stage == '${position.pass ? `transfer ${position.pass}` : position.name}'`,
+          ),
+          with: {
+            ...step.with,
+            'plan-digest': expression('steps.plan.outputs.plan-digest'),
+            'dry-run': 'true',
+          },
+        };
+      }),
+    ],
+  };
+}
+
+function environmentOf(name: string): string {
+  return `${expression('inputs.environment-prefix')}-${name}`;
+}
+
+/** Every gate of the form that was chosen, for `plan` to look at. */
+function allEnvironments(): string {
+  const gated = positions.filter(({ stage }) => stage !== 'plan').map(({ name }) => name);
+  const swift = ['prepare', 'transfer-live', 'cutover', 'verify', 'drain', 'finish'];
+  const words = (names: readonly string[]) =>
+    `format('${names.map((name) => `{0}-${name}`).join(' ')}', inputs.environment-prefix)`;
+  return expression(`inputs.form == 'swift' && ${words(swift)} || ${words(gated)}`);
+}
+
+/** The stage's own action, with every input that a workflow has a value for. */
+function use(
+  version: string,
+  position: Position,
+  id: string,
+  chained: boolean,
+  gate = position.name,
+): Yaml & { with: Yaml } {
+  const { stage } = position;
+  const folder = stage === 'plan' ? '' : `/${actionFolder(stage)}`;
+  const digest = chained
+    ? "inputs.plan-digest || needs.plan.outputs.plan-digest || ''"
+    : 'inputs.plan-digest';
+  const values: Record<string, string> = {
+    config: expression('inputs.config'),
+    ...Object.fromEntries(
+      secretSpecs.map(({ name }) => [name, expression(`secrets.${secretName(name)}`)]),
+    ),
+    'plan-digest': expression(digest),
+    environment: environmentOf(gate),
+    environments: allEnvironments(),
+    'require-approval': expression('inputs.require-approval'),
+    ...(position.pass ? { pass: position.pass } : {}),
+  };
+  const names = inputsOf(stage).map(({ name }) => name);
+  return {
+    id,
+    name: position.name,
+    uses: `${repository}${folder}@v${version}`,
+    with: Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name))),
+  };
+}
+
+/** A dry run shows what the gates lack, but goes on without them. */
+function lenient<T extends { with: Yaml }>(step: T): T {
+  const mode = expression("inputs.require-approval == 'off' && 'off' || 'warn'");
+  return { ...step, with: { ...step.with, 'require-approval': mode } };
+}
+
+/** For a job that no gate stands before. */
+function withoutGate<T extends { with: Yaml }>(step: T): T {
+  const { environment: _, 'require-approval': __, ...inputs } = step.with;
+  return { ...step, with: inputs };
+}
+
+function outputsOf(step: string, stage: StageName): Yaml {
+  const names = ['state', 'next-stage', 'plan-digest'];
+  if (stageOutputs(stage).some(({ name }) => name === 'downtime-seconds'))
+    names.push('downtime-seconds');
+  return Object.fromEntries(
+    names.map((name) => [name, expression(`steps.${step}.outputs.${name}`)]),
+  );
+}
+
+function preparation(dns: boolean): Yaml[] {
+  const nsupdate = {
+    name: 'nsupdate, where the runner lacks it',
+    run: 'command -v nsupdate || { sudo apt-get update && sudo apt-get install --yes bind9-dnsutils; }',
+  };
+  return [{ uses: checkout, with: { 'persist-credentials': false } }, ...(dns ? [nsupdate] : [])];
+}
+
+function bundleUpload(stage: StageName): Yaml[] {
+  if (!['verify', 'finish', 'rollback'].includes(stage)) return [];
+  return [
+    {
+      name: 'Keep the audit bundle',
+      if: expression("!cancelled() && steps.stage.outputs.audit != ''"),
+      uses: upload,
+      with: {
+        name: `mail-cutover-audit-${stage}-${expression('github.run_attempt')}`,
+        path: expression('steps.stage.outputs.audit'),
+        'if-no-files-found': 'error',
+      },
+    },
+  ];
+}
+
+/**
+ * A called workflow has no clock of its own: the schedule stands in the caller. Its environment is for
+ * secrets and branch rules; nobody wants to approve a copy every night.
+ */
+function livePasses(version: string): Yaml {
+  const { 'require-approval': _, ...passInputs } = commonInputs;
+  const live = { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 } as const;
+  return {
+    name: 'Live passes',
+    on: triggers(passInputs),
+    permissions: {},
+    // A group of its own: passes go on while a migration waits for its approval. The newest suffices.
+    concurrency: {
+      group: `mail-cutover-live-${expression('inputs.config')}`,
+      'cancel-in-progress': false,
+    },
+    jobs: {
+      'transfer-live': {
+        name: 'transfer-live',
+        'runs-on': expression('inputs.runner'),
+        'timeout-minutes': live.minutes,
+        environment: environmentOf('live-passes'),
+        permissions,
+        outputs: outputsOf('stage', 'transfer'),
+        steps: [...preparation(false), withoutGate(use(version, live, 'stage', false))],
+      },
+    },
+  };
+}
+
+function rollback(version: string): Yaml {
+  const back = { name: 'rollback', stage: 'rollback', minutes: 120 } as const;
+  const dead = {
+    description: 'A host that is off for good: old or new. It goes on record.',
+    default: '',
+  };
+  const step = use(version, back, 'stage', false);
+  return {
+    name: 'Roll back',
+    on: triggers({ ...commonInputs, 'declare-dead': dead }),
+    permissions: {},
+    // A group of its own: going back must not wait behind a migration that waits for its approval.
+    concurrency: {
+      group: `mail-cutover-rollback-${expression('inputs.config')}`,
+      'cancel-in-progress': false,
+      queue: 'max',
+    },
+    jobs: {
+      rollback: {
+        name: 'rollback',
+        'runs-on': expression('inputs.runner'),
+        'timeout-minutes': back.minutes,
+        environment: environmentOf('rollback'),
+        permissions,
+        outputs: outputsOf('stage', 'rollback'),
+        steps: [
+          ...preparation(true),
+          { ...step, with: { ...step.with, 'declare-dead': expression('inputs.declare-dead') } },
+          ...bundleUpload('rollback'),
+        ],
+      },
+    },
+  };
+}
