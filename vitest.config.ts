@@ -20,6 +20,8 @@ export default defineConfig({
           name: 'unit',
           include: ['src/**/*.test.ts', 'scripts/**/*.test.ts'],
           exclude: ['**/*.lab.test.ts'],
+          // Programs are run in some of them, and two cores may be busy with more than these.
+          testTimeout: 60_000,
         },
       },
       {
