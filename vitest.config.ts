@@ -29,7 +29,7 @@ export default defineConfig({
           name: 'built',
           include: ['test/built/**/*.test.ts'],
           fileParallelism: false,
-          testTimeout: 60_000,
+          testTimeout: 240_000,
           hookTimeout: 300_000,
         },
       },
