@@ -34,8 +34,23 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'actions/stages types',
     'actions/inputs types',
   ],
+  // One run of one stage: order, lock, digest, gates, and what it hands back.
+  run: [
+    'errors',
+    'config',
+    'hosts',
+    'engine',
+    'github',
+    'report',
+    'mail-systems',
+    'dns types',
+    'stages',
+    'actions/stages types',
+    'actions/inputs',
+    'actions/version',
+  ],
   main: ['*'],
-  actions: ['errors', 'config', 'main'],
+  actions: ['errors', 'config', 'main', 'run/result types'],
   driver: ['errors', 'actions/metadata', 'actions/stages'],
 };
 

@@ -1,6 +1,6 @@
 import * as core from '@actions/core';
 import { UserError } from '../errors.ts';
-import type { StageOutcome } from '../main.ts';
+import type { StageOutcome } from '../run/result.ts';
 import { type Inputs, loadInputs } from './inputs.ts';
 import type { StageName } from './stages.ts';
 

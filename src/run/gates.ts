@@ -1,0 +1,42 @@
+import type { State } from '../engine/states.ts';
+import { UserError } from '../errors.ts';
+import { githubApi } from '../github/api.ts';
+import { gateFaults, protectionOf } from '../github/environments.ts';
+import { type Gate, judgeGate, passGate } from '../github/gate.ts';
+import { currentRun } from '../github/run.ts';
+import { blocks, type Finding, warns } from '../mail-systems/mail-system.ts';
+import { log } from './log.ts';
+import { isFrozen, type Parts } from './parts.ts';
+
+/** What the gates lack, asked of GitHub; a gate that lets everybody through blocks where told to. */
+export async function gateFindings({ inputs }: Parts): Promise<readonly Finding[]> {
+  const { requireApproval: mode, environments } = inputs;
+  const api = mode === 'off' ? undefined : githubApi(inputs.githubToken);
+  if (api === undefined) return [];
+  const open = mode === 'refuse' ? blocks : warns;
+  try {
+    const found = await Promise.all(
+      environments.map(async (name) => gateFaults(name, await protectionOf(api, name))),
+    );
+    return found.flat().map((fault) => (fault.open ? open : warns)(fault.text, fault.cure));
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return [open('whether the gates have reviewers could not be looked at', error.message)];
+  }
+}
+
+/** How this job came past its environment. Never throws, so it may be under way beside other work. */
+export async function askGate({ inputs }: Parts): Promise<Gate | undefined> {
+  const [environment] = inputs.environments;
+  if (environment === undefined || inputs.requireApproval === 'off' || inputs.dryRun)
+    return undefined;
+  const api = githubApi(inputs.githubToken);
+  return api && (await passGate(api, environment, currentRun()));
+}
+
+/** Refuses, or warns, where nobody approved. In the freeze it only warns: there is no way back to before. */
+export function refuseOpenGate(gate: Gate | undefined, { inputs }: Parts, state: State): void {
+  if (gate === undefined || inputs.requireApproval === 'off') return;
+  const warning = judgeGate(gate, inputs.requireApproval, isFrozen(state));
+  if (warning !== undefined) log.warning(warning);
+}

@@ -1,0 +1,101 @@
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Inputs } from '../actions/inputs.ts';
+import type { StageName } from '../actions/stages.ts';
+import { version } from '../actions/version.ts';
+import { Journal } from '../engine/journal.ts';
+import { nextStage, stateName } from '../engine/states.ts';
+import { gateInWords } from '../github/gate.ts';
+import { writeBundle } from '../report/bundle.ts';
+import { downtimeSeconds } from '../report/downtime.ts';
+import { stageRuns } from '../report/durations.ts';
+import { type Report, summary } from '../report/summary.ts';
+import { timeline } from '../report/timeline.ts';
+import type { Parts } from './parts.ts';
+import type { Result, StageOutcome } from './result.ts';
+
+/** Writes the report, and the bundle where the stage ends something, and sums up for the action. */
+export async function outcome(
+  stage: StageName,
+  parts: Parts,
+  result: Result,
+  seconds: number,
+): Promise<StageOutcome> {
+  const downtime = downtimeSeconds(result.entries);
+  const report: Report = {
+    migration: parts.migration.name,
+    stage,
+    dryRun: parts.inputs.dryRun,
+    stateBefore: result.stateBefore && stateName(result.stateBefore),
+    state: stateName(result.state),
+    nextStage: nextStage(result.state),
+    planDigest: result.planDigest,
+    steps: result.steps,
+    findings: result.findings,
+    rrsets: (result.plan?.rrsets ?? []).map(
+      ({ before, after }) =>
+        `${before.name} ${before.type}: ${before.values.join(', ') || 'nothing'} → ${after.values.join(', ') || 'nothing'}`,
+    ),
+    seconds,
+    downtimeSeconds: downtime,
+    ...(result.runbook ? { runbook: result.runbook, waits: waitsIn(parts.inputs) } : {}),
+    gate: result.gate && gateInWords(result.gate),
+    failure: result.failure instanceof Error ? result.failure.message : undefined,
+    timeline: timeline(stageRuns(result.entries)),
+  };
+  const name = `mail-cutover-${parts.migration.name}-${stage}`;
+  const path = join(process.env.RUNNER_TEMP ?? tmpdir(), `${name}.json`);
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  await writeFile(path, json);
+  // After a failure a host may be gone: what failed must not be hidden by that.
+  const audit =
+    result.failure === undefined ? await bundle(stage, parts, json, summary(report)) : undefined;
+  const journal =
+    stage === 'finish' && !parts.inputs.dryRun ? await saveJournal(path, result) : undefined;
+  return {
+    state: report.state,
+    changed: result.steps.some((step) => step.result === 'done'),
+    nextStage: report.nextStage,
+    planDigest: report.planDigest,
+    report: journal ?? path,
+    ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
+    summary: summary(report),
+    ...(audit === undefined ? {} : { outputs: { audit } }),
+    ...(result.failure === undefined ? {} : { failure: result.failure }),
+  };
+}
+
+/** Of the gates that are named, how many stand between the freeze and an open NEW. */
+function waitsIn({ environments }: Inputs): number {
+  return environments.filter((name) => /-(transfer-final|activate)$/.test(name)).length;
+}
+
+const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];
+
+/** The audit bundle of the stages that end something; its path. */
+async function bundle(
+  stage: StageName,
+  parts: Parts,
+  report: string,
+  text: string,
+): Promise<string | undefined> {
+  if (!bundledStages.includes(stage) || parts.inputs.dryRun) return undefined;
+  const migration = parts.migration.name;
+  const folder = join(process.env.RUNNER_TEMP ?? tmpdir(), `mail-cutover-${migration}-audit`);
+  const versions = {
+    'mail-cutover': version,
+    node: process.version,
+    'mail-system': parts.migration['mail-system'],
+  };
+  const lines = await Journal.readLines(parts.files);
+  await writeBundle(folder, { migration, lines, report, summary: text, versions });
+  return folder;
+}
+
+/** The whole record, beside the report: the hosts' copies go with the hosts. */
+async function saveJournal(report: string, { entries }: Result): Promise<string> {
+  const path = report.replace(/-finish\.json$/, '-journal.jsonl');
+  await writeFile(path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+  return path;
+}

@@ -1,0 +1,68 @@
+import { type Inputs, wantsErasure } from '../actions/inputs.ts';
+import type { Migration } from '../config/schema.ts';
+import type { DnsProvider } from '../dns/provider.ts';
+import type { HostFiles } from '../engine/host-files.ts';
+import type { Entry } from '../engine/journal.ts';
+import { type State, stateOf } from '../engine/states.ts';
+import type { MailHost } from '../hosts/mail-host.ts';
+import type { MailSystem } from '../mail-systems/mail-system.ts';
+import { has } from '../stages/ownership.ts';
+import type { StageContext } from '../stages/stage.ts';
+import { log } from './log.ts';
+
+/** The parts that every stage is made of. */
+export interface Parts {
+  readonly migration: Migration;
+  readonly inputs: Inputs;
+  readonly old: MailHost;
+  readonly new: MailHost;
+  /** Of both hosts, or of the one that is not declared dead. */
+  readonly files: readonly HostFiles[];
+  readonly system: MailSystem;
+  readonly dns: readonly DnsProvider[];
+}
+
+/** The hosts that were not declared dead. */
+export function alive({ old, new: target, inputs }: Parts): readonly MailHost[] {
+  return [old, target].filter(({ role }) => role !== inputs.declareDead);
+}
+
+/** The journal's state, corrected by what OLD itself says: it may have thawed by its limit. */
+export async function observed(parts: Parts, entries: readonly Entry[]): Promise<State> {
+  const state = stateOf(entries);
+  if (state.phase !== 'frozen' && state.phase !== 'transferred') return state;
+  if (parts.inputs.declareDead === 'old') return state;
+  return (await has(parts.old, 'frozen')) ? state : { ...state, phase: 'copied' };
+}
+
+/** What a rollback took back no longer counts. */
+export function sinceRollback(entries: readonly Entry[]): readonly Entry[] {
+  const last = entries.findLastIndex(
+    (entry) => entry.kind === 'stage-end' && entry.stage === 'rollback' && entry.ok === true,
+  );
+  return entries.slice(last + 1);
+}
+
+/** Between freeze and release: from here every second is downtime. */
+export function isFrozen({ phase }: State): boolean {
+  return phase === 'frozen' || phase === 'transferred';
+}
+
+/** What a stage gets of a run. `note` writes into the journal; where there is no lock yet, nowhere. */
+export function contextOf(
+  parts: Parts,
+  state: State,
+  entries: StageContext['entries'],
+  note: StageContext['note'],
+): StageContext {
+  return {
+    ...parts,
+    source: parts.old,
+    target: parts.new,
+    erase: wantsErasure(parts.inputs, parts.migration.name),
+    state,
+    entries,
+    note,
+    log,
+  };
+}

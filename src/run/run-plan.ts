@@ -1,0 +1,70 @@
+import { Journal } from '../engine/journal.ts';
+import { UserError } from '../errors.ts';
+import type { MailStage } from '../mail-systems/mail-system.ts';
+import { measured } from '../report/durations.ts';
+import type { RunbookStage } from '../report/summary.ts';
+import { findings as allFindings, readPlan } from '../stages/plan.ts';
+import { actionOf, stages } from '../stages/registry.ts';
+import type { StageContext } from '../stages/stage.ts';
+import { gateFindings } from './gates.ts';
+import { log } from './log.ts';
+import { contextOf, isFrozen, observed, type Parts, sinceRollback } from './parts.ts';
+import { differentPlan, digest } from './plan-digest.ts';
+import { blockedBy } from './refusals.ts';
+import type { Result } from './result.ts';
+
+/** Looks at everything, changes nothing: findings, runbook, digest. */
+export async function runPlan(parts: Parts): Promise<Result> {
+  const entries = await Journal.read(parts.files);
+  const state = await observed(parts, entries);
+  const context = contextOf(
+    parts,
+    state,
+    () => sinceRollback(entries),
+    async () => undefined,
+  );
+  const [ofHosts, ofGates] = await Promise.all([allFindings(context, 'plan'), gateFindings(parts)]);
+  const found = [...ofHosts, ...ofGates];
+  const failure = blockedBy(found);
+  const seen = { entries, state, steps: [], findings: found };
+  if (failure !== undefined) return { ...seen, planDigest: '', failure };
+  for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
+  const plan = await readPlan(context);
+  const planDigest = await digest(context, plan);
+  const runbook = await readRunbook(context);
+  const differs = differentPlan(parts.inputs.planDigest, planDigest);
+  const planned = { ...seen, planDigest, plan, runbook };
+  if (differs === undefined) return planned;
+  if (!isFrozen(state)) return { ...planned, failure: new UserError(differs) };
+  log.warning(differs);
+  return planned;
+}
+
+/** Every stage to come with its steps, in words. A stage that can't tell yet is told by its mail system. */
+async function readRunbook(context: StageContext): Promise<readonly RunbookStage[]> {
+  const before = measured(context.entries());
+  const actions = [
+    ['prepare'],
+    ['transfer', 'live'],
+    ['freeze'],
+    ['transfer', 'final'],
+    ['activate'],
+    ['dns-cutover'],
+    ['verify'],
+    ['drain'],
+    ['finish'],
+  ] as const;
+  const all: RunbookStage[] = [];
+  for (const [stage, pass = 'live'] of actions) {
+    // Only its titles are asked for: the digest stands in for the one that `finish` demands.
+    const inputs = { ...context.inputs, pass, planDigest: '0'.repeat(64) };
+    const titles = await stages[stage]({ ...context, inputs }).then(
+      ({ steps }) => steps.map(({ title }) => title),
+      async () =>
+        (await context.system.steps(stage as MailStage, context)).map(({ title }) => title),
+    );
+    const action = actionOf(stage, pass);
+    all.push({ stage: action, titles, measured: before.get(action) });
+  }
+  return all;
+}
