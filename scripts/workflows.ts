@@ -125,6 +125,11 @@ const commonInputs: Record<string, WorkflowInput> = {
     description: 'How the names of the environments begin: "mail" makes mail-freeze.',
     default: 'mail',
   },
+  'force-unlock': {
+    description:
+      'Take the lock of a run that died at once, instead of after the 90 seconds in which it ends by itself. Safe also if that run is alive.',
+    default: false,
+  },
   runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
 };
 
@@ -355,7 +360,7 @@ function use(
   const { stage } = position;
   const folder = stage === 'plan' ? '' : `/${actionFolder(stage)}`;
   const digest = chained
-    ? "inputs.plan-digest || needs.plan.outputs.plan-digest || ''"
+    ? "inputs.plan-digest || (needs.plan.result == 'success' && needs.plan.outputs.plan-digest || '')"
     : 'inputs.plan-digest';
   const values: Record<string, string> = {
     config: expression('inputs.config'),
@@ -366,6 +371,7 @@ function use(
     environment: environmentOf(gate),
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
+    'force-unlock': expression('inputs.force-unlock'),
     ...(position.pass ? { pass: position.pass } : {}),
   };
   const names = inputsOf(stage).map(({ name }) => name);

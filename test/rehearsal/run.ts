@@ -44,6 +44,7 @@ export async function rehearse(
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
   inspect: (lab: Lab) => Promise<void>,
+  move: Mover = runStages,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   say(
     `booting OLD, NEW, a name server and a resolver; ${options.mailboxes} mailboxes of ${options.messages} messages`,
@@ -53,7 +54,7 @@ export async function rehearse(
     messagesPerMailbox: options.messages,
   });
   try {
-    const result = await migrate(lab, options, say, watch);
+    const result = await migrate(lab, options, say, watch, move);
     await inspect(lab);
     return result;
   } finally {
@@ -66,6 +67,7 @@ async function migrate(
   options: RehearsalOptions,
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
+  move: Mover,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   const places = (host: 'old' | 'new') => labPlaces(lab.host(host).root, options.mailboxes);
   const seed = await inventory(places('old'));
@@ -82,7 +84,7 @@ async function migrate(
       60,
       'mail reaches OLD',
     );
-    const moved = await runStages(lab, options, traffic, say);
+    const moved = await move(lab, options, traffic, say);
     await until(
       () => traffic.ledger.reachedNewByDns >= enough.byDns,
       120,
@@ -111,7 +113,15 @@ async function migrate(
   }
 }
 
-interface Moved {
+/** What moves the mail: the built actions one by one, or a workflow that runs them. */
+export type Mover = (
+  lab: Lab,
+  options: RehearsalOptions,
+  traffic: Traffic,
+  say: (line: string) => void,
+) => Promise<Moved>;
+
+export interface Moved {
   readonly stages: readonly StageFigures[];
   readonly frozen: Snapshot;
   readonly held: number;
@@ -174,7 +184,7 @@ async function untilLowTtl(migration: Migration, say: (line: string) => void): P
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-function watchQueue(lab: Lab): { most(): Promise<number> } {
+export function watchQueue(lab: Lab): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {
