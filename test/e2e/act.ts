@@ -33,7 +33,7 @@ export interface Dispatch {
   readonly workflow?: string;
   readonly inputs?: Readonly<Record<string, string>>;
   /** Kills act and everything below it when a line of the log holds these words. */
-  readonly killAt?: string;
+  readonly killAt?: string | undefined;
   readonly onLine?: (line: string) => void;
 }
 
