@@ -22,6 +22,7 @@ interface Job {
   readonly permissions?: Record<string, string>;
   readonly 'timeout-minutes'?: number;
   readonly outputs?: Record<string, string>;
+  readonly strategy?: { readonly matrix: { readonly shard: string } };
   readonly steps: readonly Step[];
 }
 interface Workflow {
@@ -108,6 +109,30 @@ describe('what a dispatch runs', () => {
     for (const step of migrate.jobs['dry-run']?.steps ?? []) {
       if (step.id && step.id !== 'plan') expect(step.with?.['dry-run']).toBe('true');
     }
+  });
+
+  it.each([
+    ['migrate.yml', '1', ['1/1']],
+    ['live-passes.yml', '4', ['1/4', '2/4', '3/4', '4/4']],
+  ])('%s shares a live pass among %s jobs', (name, shards, parts) => {
+    const { strategy, steps } = load(name).jobs['transfer-live'] ?? {};
+    const list = strategy?.matrix.shard.replace(/^\$\{\{ | \}\}$/g, '') ?? '';
+    const run = new Function('fromJSON', 'inputs', `return ${list}`);
+    expect(run(JSON.parse, { shards })).toEqual(parts);
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of GitHub's, not ours
+    expect(steps?.find(({ id }) => id === 'stage')?.with?.shard).toBe('${{ matrix.shard }}');
+    const others = Object.entries(load(name).jobs).filter(([job]) => job !== 'transfer-live');
+    expect(JSON.stringify(others)).not.toContain('matrix.shard');
+  });
+
+  it('keeps no two artifacts of one name', () => {
+    const names = Object.values(migrate.jobs).flatMap(({ steps }) =>
+      steps.flatMap(({ uses, with: inputs }) =>
+        uses?.startsWith('actions/upload-artifact@') ? [inputs?.name] : [],
+      ),
+    );
+    expect(names.length).toBeGreaterThan(8);
+    expect(new Set(names).size).toBe(names.length);
   });
 
   it('ends at a stage that failed, was cancelled or was refused by a reviewer', () => {

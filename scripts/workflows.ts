@@ -134,6 +134,29 @@ const commonInputs: Record<string, WorkflowInput> = {
   runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
 };
 
+/** How many jobs may share the live passes, and the `shard` of each. An expression can't count. */
+const shardLists: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  [1, 2, 4, 8, 16].map((parts) => [
+    String(parts),
+    Array.from({ length: parts }, (_, index) => `${index + 1}/${parts}`),
+  ]),
+);
+
+const shards: WorkflowInput = {
+  description: 'How many jobs share each live pass, every one a part of the mailboxes.',
+  default: '1',
+  options: Object.keys(shardLists),
+};
+
+/** Of a job that does a live pass. One part that fails leaves the others at work. */
+const shardStrategy = {
+  'fail-fast': false,
+  matrix: { shard: expression(`fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`) },
+};
+
+/** A name for what one of these jobs keeps; an artifact's may hold no slash. */
+const shardName = `transfer-live-${expression('strategy.job-index')}`;
+
 const migrateInputs: Record<string, WorkflowInput> = {
   from: {
     description: 'The first stage.',
@@ -156,6 +179,7 @@ const migrateInputs: Record<string, WorkflowInput> = {
     default: 'gated',
     options: ['gated', 'swift'],
   },
+  shards,
   ...commonInputs,
 };
 
@@ -261,6 +285,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
     name: position.name,
     ...(before.length > 0 ? { needs: [...before] } : {}),
     if: expression(`${guard}!inputs.dry-run${swift} && ${inRange(position.name)}`),
+    ...(position.pass === 'live' ? { strategy: shardStrategy } : {}),
     'runs-on': expression('inputs.runner'),
     'timeout-minutes': position.minutes,
     ...(position.stage === 'plan' ? {} : { environment: environmentOf(position.name) }),
@@ -269,7 +294,9 @@ function stageJob(version: string, position: Position, before: readonly string[]
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
       use(version, position, 'stage', before.includes('plan')),
-      ...bundleUpload(position.name, [['stage', position.stage]]),
+      ...bundleUpload(position.pass === 'live' ? shardName : position.name, [
+        ['stage', position.stage],
+      ]),
     ],
   };
 }
@@ -379,6 +406,7 @@ function use(
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
     ...(position.pass ? { pass: position.pass } : {}),
+    ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
   const names = inputsOf(stage).map(({ name }) => name);
   return {
@@ -397,7 +425,7 @@ function lenient<T extends { with: Yaml }>(step: T): T {
 
 /** For a job that no gate stands before. */
 function withoutGate<T extends { with: Yaml }>(step: T): T {
-  const { environment: _, 'require-approval': __, ...inputs } = step.with;
+  const { environment: _, 'require-approval': __, shard: ___, ...inputs } = step.with;
   return { ...step, with: inputs };
 }
 
@@ -446,9 +474,14 @@ function bundleUpload(job: string, steps: readonly (readonly [string, StageName]
 function livePasses(version: string): Yaml {
   const { 'require-approval': _, ...passInputs } = commonInputs;
   const live = { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 } as const;
+  const {
+    'require-approval': __,
+    environment: ___,
+    ...ungated
+  } = use(version, live, 'stage', false).with;
   return {
     name: 'Live passes',
-    on: triggers(passInputs),
+    on: triggers({ shards, ...passInputs }),
     permissions: {},
     // A group of its own: passes go on while a migration waits for its approval. The newest suffices.
     concurrency: {
@@ -458,6 +491,7 @@ function livePasses(version: string): Yaml {
     jobs: {
       'transfer-live': {
         name: 'transfer-live',
+        strategy: shardStrategy,
         'runs-on': expression('inputs.runner'),
         'timeout-minutes': live.minutes,
         environment: environmentOf('live-passes'),
@@ -465,8 +499,8 @@ function livePasses(version: string): Yaml {
         outputs: outputsOf('stage', 'transfer'),
         steps: [
           ...preparation(false),
-          withoutGate(use(version, live, 'stage', false)),
-          ...bundleUpload('live-passes', [['stage', 'transfer']]),
+          { ...use(version, live, 'stage', false), with: ungated },
+          ...bundleUpload(shardName, [['stage', 'transfer']]),
         ],
       },
     },
