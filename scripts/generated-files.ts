@@ -30,12 +30,18 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
     await versionFile(root),
     ...workflowFiles(await packageVersion(root)),
   ];
+  const version = await packageVersion(root);
   for (const stage of stageNames) {
     files.push({ path: join(actionFolder(stage), 'action.yml'), content: actionYml(stage) });
     const readme = await readmeWithTables(root, stage);
-    if (readme) files.push(readme);
+    if (readme) files.push({ ...readme, content: withVersion(readme.content, version) });
   }
   return files;
+}
+
+/** Examples name the version that they are part of: copied later, they still fit their actions. */
+function withVersion(readme: string, version: string): string {
+  return readme.replace(/(?<=\bOWNER\/mail-cutover(?:\/[\w./-]+)?@)v[\w.-]+/g, `v${version}`);
 }
 
 function json(value: unknown): string {

@@ -17,7 +17,7 @@ interface Step {
 }
 interface Job {
   readonly if?: string;
-  readonly needs?: readonly string[];
+  readonly needs?: string | readonly string[];
   readonly environment?: string;
   readonly permissions?: Record<string, string>;
   readonly 'timeout-minutes'?: number;
@@ -184,6 +184,61 @@ describe.each(ours)('%s', (name) => {
       if (uses.startsWith('OWNER/')) expect(uses).toMatch(new RegExp(`@v${version}$`));
       else expect(uses).toMatch(/@[0-9a-f]{40}$/);
     }
+  });
+});
+
+describe.each(readdirSync(folder))('of the workflows, %s', (name) => {
+  const { permissions, concurrency, jobs } = load(name);
+
+  it('has no rights but those of its jobs, and each job ends', () => {
+    expect(permissions).toEqual({});
+    expect(concurrency).toHaveProperty('group');
+    for (const job of Object.values(jobs)) {
+      expect(Object.keys(job.permissions ?? {})).not.toHaveLength(0);
+      expect(job['timeout-minutes']).toBeLessThanOrEqual(360);
+    }
+  });
+
+  it('takes other actions by full SHA, and says which version that is', () => {
+    const lines = readFileSync(join(folder, name), 'utf8').split('\n');
+    for (const line of lines.filter((each) => /^\s*(- )?uses:/.test(each)))
+      expect(line).toMatch(/uses: (OWNER\/mail-cutover|\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$)/);
+  });
+});
+
+it('one action is taken at one version everywhere', () => {
+  const pins = new Map<string, Set<string>>();
+  for (const name of readdirSync(folder))
+    for (const [, action = '', pin = ''] of readFileSync(join(folder, name), 'utf8').matchAll(
+      /uses: ([\w-]+\/[\w-]+)[\w/-]*@([0-9a-f]{40})/g,
+    ))
+      pins.set(action, (pins.get(action) ?? new Set()).add(pin));
+  expect([...pins].filter(([, found]) => found.size > 1)).toEqual([]);
+});
+
+it('only who publishes, signs or reports may write', () => {
+  const writing = readdirSync(folder).flatMap((name) =>
+    Object.entries(load(name).jobs).flatMap(([job, { permissions = {} }]) =>
+      Object.entries(permissions)
+        .filter(([, right]) => right === 'write')
+        .map(([what]) => `${name} ${job}: ${what}`),
+    ),
+  );
+  expect(writing.sort()).toEqual([
+    'attest.yml attest: attestations',
+    'attest.yml attest: id-token',
+    'codeql.yml analyze: security-events',
+    'release.yml draft: contents',
+    'release.yml publish: contents',
+    'scorecard.yml scorecard: id-token',
+    'scorecard.yml scorecard: security-events',
+  ]);
+});
+
+it('a release is published behind a gate', () => {
+  expect(load('release.yml').jobs.publish).toMatchObject({
+    needs: 'draft',
+    environment: 'release',
   });
 });
 

@@ -18,6 +18,7 @@ const repository = 'OWNER/mail-cutover';
 
 /** Other people's actions, by full commit. */
 const checkout = 'actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1';
+const attest = 'actions/attest@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2';
 const upload = 'actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0';
 
 /** One position of the way from OLD to NEW. */
@@ -72,6 +73,11 @@ export function workflowFiles(version: string): readonly { path: string; content
       livePasses(version),
     ),
     file('rollback', 'Back from any state to an OLD that serves.', rollback(version)),
+    file(
+      'attest',
+      'Opt-in: signs an audit bundle that a run has left, so that it can be told from another.',
+      attestation(version),
+    ),
   ];
 }
 
@@ -540,4 +546,64 @@ function rollback(version: string): Yaml {
       },
     },
   };
+}
+
+/**
+ * Checks a bundle and attests to it. Apart from the stages, since it needs rights to sign that no stage
+ * should have, and puts its subject's digest on a public log where the repository is public.
+ */
+function attestation(version: string): Yaml {
+  const inputs: Record<string, WorkflowInput> = {
+    run: { description: 'Id of the run that left the bundle, from its address.', default: '' },
+    bundle: {
+      description: 'Name of the artifact.',
+      default: 'mail-cutover-audit-finish-1',
+    },
+  };
+  const folder = 'bundle';
+  return {
+    name: 'Attest an audit bundle',
+    on: withoutSecrets(triggers(inputs)),
+    permissions: {},
+    concurrency: {
+      group: `mail-cutover-attest-${expression('inputs.run')}`,
+      'cancel-in-progress': false,
+    },
+    jobs: {
+      attest: {
+        name: 'attest',
+        'runs-on': 'ubuntu-latest',
+        'timeout-minutes': 15,
+        permissions: {
+          actions: 'read',
+          contents: 'read',
+          attestations: 'write',
+          'id-token': 'write',
+        },
+        steps: [
+          {
+            name: 'Take the bundle from its run',
+            env: {
+              GH_TOKEN: expression('github.token'),
+              GH_REPO: expression('github.repository'),
+              RUN: expression('inputs.run'),
+              BUNDLE: expression('inputs.bundle'),
+            },
+            run: `gh run download "$RUN" --name "$BUNDLE" --dir ${folder}`,
+          },
+          {
+            name: 'Check it',
+            uses: `${repository}/${actionFolder('verify')}@v${version}`,
+            with: { bundle: folder },
+          },
+          { name: 'Attest to it', uses: attest, with: { 'subject-path': `${folder}/*` } },
+        ],
+      },
+    },
+  };
+}
+
+function withoutSecrets(on: Yaml): Yaml {
+  const { secrets: _, ...call } = on.workflow_call as Yaml;
+  return { ...on, workflow_call: call };
 }

@@ -6,6 +6,7 @@ import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, stages } from '../stages/registry.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { gateFindings } from './gates.ts';
+import { refuseOtherFormat } from './journal-format.ts';
 import { log } from './log.ts';
 import { contextOf, isFrozen, observed, type Parts, sinceRollback } from './parts.ts';
 import { approvedPlan, digestOf, otherPlan } from './plan-digest.ts';
@@ -15,6 +16,7 @@ import type { Result } from './result.ts';
 /** Looks at everything, changes nothing: findings, runbook, digest. */
 export async function runPlan(parts: Parts): Promise<Result> {
   const entries = await Journal.read(parts.files);
+  refuseOtherFormat(entries);
   const state = await observed(parts, entries);
   const context = contextOf(
     parts,

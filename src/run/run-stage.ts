@@ -8,6 +8,7 @@ import { ConnectionLost } from '../hosts/ssh-connection.ts';
 import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
+import { refuseOtherFormat, writtenBy } from './journal-format.ts';
 import { log } from './log.ts';
 import { contextOf, observed, type Parts, sinceRollback } from './parts.ts';
 import { type JudgedPlan, judgePlan, OtherPlan, planNote, recordedPlan } from './plan-digest.ts';
@@ -18,6 +19,7 @@ import { locked } from './run-locked.ts';
 /** Runs one stage but `plan`. A refusal is a result too: its reader needs to see where things stand. */
 export async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   const entries = await Journal.read(parts.files);
+  refuseOtherFormat(entries);
   // Asked while the hosts are: in the freeze every second counts.
   const asked = askGate(parts);
   const state = await observed(parts, entries);
@@ -103,7 +105,7 @@ async function recordBegin(
   { planDigest, plan, difference }: JudgedPlan,
   gate: Gate | undefined,
 ): Promise<void> {
-  const data = { ...runOrigin(), ...(gate ? { gate } : {}) };
+  const data = { ...runOrigin(), ...writtenBy(), ...(gate ? { gate } : {}) };
   await journal.append({ kind: 'stage-begin', stage, data });
   if (plan !== undefined && recordedPlan(journal.entries, planDigest) === undefined)
     await journal.append({ kind: 'note', stage, step: planNote, data: { plan } });

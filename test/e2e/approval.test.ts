@@ -1,26 +1,55 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkBundle } from '../../src/report/bundle.ts';
 import type { Lab } from '../lab/lab.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
 import { network } from '../lab/world.ts';
-import { Migration, migrationFile } from './migration.ts';
+import { Migration, migrationFile, notBefore } from './migration.ts';
 
-/* What was approved, what came of it, and what a reader of the summary is told when it stops. */
+/*
+ * What was approved, what came of it, and what a reader of the summary is told when it stops. The user
+ * has the least rights that the documents show: the sudoers file and the line of authorized_keys.
+ */
 
 let lab: Lab;
 let migration: Migration;
 
 beforeAll(async () => {
   ({ lab } = await startMailLab({ mailboxes: 10, messagesPerMailbox: 20 }));
-  migration = await Migration.create(lab);
+  for (const host of ['old', 'new'] as const) await admitMover(host);
+  migration = await Migration.create(lab, asMover());
 }, 300_000);
 
 afterAll(async () => {
   await migration?.remove();
   await lab?.stop();
 }, 60_000);
+
+const examples = join(import.meta.dirname, '../../docs/examples');
+
+async function admitMover(host: 'old' | 'new'): Promise<void> {
+  const sudoers = await readFile(join(examples, 'sudoers'), 'utf8');
+  const line = await readFile(join(examples, 'authorized_keys'), 'utf8');
+  const keys = line.replace('ssh-ed25519 AAAA…', lab.sshKey.publicKey.split(' ', 2).join(' '));
+  await lab.host(host).mustSh(
+    `useradd --create-home --shell /bin/sh mover
+     install -d -m 700 -o mover /home/mover/.ssh
+     printf %s "$1" > /home/mover/.ssh/authorized_keys
+     chown mover /home/mover/.ssh/authorized_keys
+     umask 0337
+     printf %s "$2" > /etc/sudoers.d/mail-cutover
+     visudo -c >&2`,
+    [keys, sudoers],
+  );
+}
+
+/** The hosts of the migration file, with mover in place of root. */
+function asMover(): Record<string, unknown> {
+  const { old, new: target } = migrationFile(lab) as Record<'old' | 'new', object>;
+  return { old: { ...old, user: 'mover' }, new: { ...target, user: 'mover' } };
+}
 
 async function journal(): Promise<readonly Record<string, unknown>[]> {
   const { stdout } = await lab.host('old').sh('cat /var/lib/mail-cutover/orchard/journal.jsonl');
@@ -40,7 +69,9 @@ test('a plan that has changed since it was approved is refused, and what has cha
   expect(plan.summary).toContain('migration file: freeze.max-minutes: 10');
   await migration.must('prepare', { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
   const before = await journal();
-  await migration.write(migrationFile(lab, { freeze: { mode: 'hold', 'max-minutes': 9 } }));
+  await migration.write(
+    migrationFile(lab, { ...asMover(), freeze: { mode: 'hold', 'max-minutes': 9 } }),
+  );
   const { code, summary, log } = await migration.run('transfer', live);
   expect(code).toBe(1);
   expect(log).toContain('(migration file: freeze.max-minutes: 10 → 9)');
@@ -105,4 +136,29 @@ test('a stage that fails leaves an audit bundle, and says what to do', {
   expect(entries.at(-1)).toMatchObject({ kind: 'stage-end', stage: 'transfer live', ok: false });
   expect(await readFile(join(audit, 'summary.md'), 'utf8')).toContain('**Failed:**');
   await migration.must('transfer', inputs);
+});
+
+test('the rights that the documents show suffice to the end, and end by themselves', {
+  timeout: 240_000,
+}, async () => {
+  const asked = await migration.run('freeze', { 'dry-run': 'true' });
+  const at = notBefore(asked.log);
+  if (at) await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
+  const { outputs } = await migration.must('plan');
+  await migration.must('freeze', { 'plan-digest': outputs['plan-digest'] ?? '' });
+  await migration.must('transfer', { pass: 'final' });
+  await migration.must('activate');
+  await migration.must('dns-cutover');
+  expect((await migration.must('verify')).outputs.state).toBe('active+cut');
+  for (const host of ['old', 'new'] as const)
+    await lab
+      .host(host)
+      .mustSh('sed -i s/NOTAFTER=20991231/NOTAFTER=20201231/ "$1"; visudo -c >&2', [
+        '/etc/sudoers.d/mail-cutover',
+      ]);
+  const { code, log } = await migration.run('plan');
+  expect([code, log]).toEqual([
+    1,
+    expect.stringContaining('sudo wants a password of mover, or does not let this user in'),
+  ]);
 });
