@@ -67,6 +67,10 @@ describe('examples', () => {
     expect(() => parseMigration(text, path)).not.toThrow();
   });
 
+  it.each(filesBelow('docs/examples', '.yml'))('%s is a valid migration file', (path) => {
+    expect(() => parseMigration(read(path), path)).not.toThrow();
+  });
+
   it('of the migration file show every field', () => {
     const shown = migrations
       .filter(({ path }) => path === 'docs/migration-file.md')

@@ -31,6 +31,9 @@ export async function generatedFiles(root: string): Promise<readonly GeneratedFi
     ...workflowFiles(await packageVersion(root)),
   ];
   const version = await packageVersion(root);
+  const shown = 'docs/workflows.md';
+  const text = await readFile(join(root, shown), 'utf8').catch(() => undefined);
+  if (text !== undefined) files.push({ path: shown, content: withVersion(text, version) });
   for (const stage of stageNames) {
     files.push({ path: join(actionFolder(stage), 'action.yml'), content: actionYml(stage) });
     const readme = await readmeWithTables(root, stage);

@@ -70,7 +70,7 @@ export function gateFaults(name: string, protection: Protection | undefined): re
       {
         open: true,
         text: `the environment ${name} has no required reviewers, so it lets everybody through`,
-        cure: `add some ${settings}; where the plan of a private repository has none, set require-approval: off and give plan-digest`,
+        cure: `add some ${settings}; where the plan of a private repository has none, set require-approval: confirm and give plan-digest`,
       },
     ];
   return [

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { checkBundle } from '../../src/report/bundle.ts';
 import type { Lab } from '../lab/lab.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
@@ -10,7 +11,7 @@ import { Migration, migrationFile, notBefore } from './migration.ts';
 
 /*
  * What was approved, what came of it, and what a reader of the summary is told when it stops. The user
- * has the least rights that the documents show: the sudoers file and the line of authorized_keys.
+ * has the least rights that the documents show, and the migration file is the one they show.
  */
 
 let lab: Lab;
@@ -19,7 +20,7 @@ let migration: Migration;
 beforeAll(async () => {
   ({ lab } = await startMailLab({ mailboxes: 10, messagesPerMailbox: 20 }));
   for (const host of ['old', 'new'] as const) await admitMover(host);
-  migration = await Migration.create(lab, asMover());
+  migration = await Migration.create(lab, await documented());
 }, 300_000);
 
 afterAll(async () => {
@@ -40,15 +41,30 @@ async function admitMover(host: 'old' | 'new'): Promise<void> {
      chown mover /home/mover/.ssh/authorized_keys
      umask 0337
      printf %s "$2" > /etc/sudoers.d/mail-cutover
-     visudo -c >&2`,
+     visudo -cf /etc/sudoers.d/mail-cutover >&2`,
     [keys, sudoers],
   );
 }
 
-/** The hosts of the migration file, with mover in place of root. */
-function asMover(): Record<string, unknown> {
-  const { old, new: target } = migrationFile(lab) as Record<'old' | 'new', object>;
-  return { old: { ...old, user: 'mover' }, new: { ...target, user: 'mover' } };
+/** The file that the documents show, with the lab's own names, addresses and paths put in. */
+async function documented(): Promise<Record<string, unknown>> {
+  const shown = parse(await readFile(join(examples, 'postfix-dovecot.yml'), 'utf8'));
+  const ours = migrationFile(lab) as Record<
+    'old' | 'new' | 'domains' | 'probe' | 'carry',
+    object
+  > & {
+    readonly dns: readonly object[];
+  };
+  const { user } = shown.old;
+  return {
+    ...shown,
+    old: { ...shown.old, ...ours.old, user },
+    new: { ...shown.new, ...ours.new, user },
+    domains: ours.domains,
+    carry: ours.carry,
+    dns: [{ ...shown.dns[0], ...ours.dns[0] }],
+    probe: ours.probe,
+  };
 }
 
 async function journal(): Promise<readonly Record<string, unknown>[]> {
@@ -66,18 +82,16 @@ test('a plan that has changed since it was approved is refused, and what has cha
 }, async () => {
   const plan = await migration.must('plan');
   expect(plan.summary).toContain('<summary>What the digest covers</summary>');
-  expect(plan.summary).toContain('migration file: freeze.max-minutes: 10');
+  expect(plan.summary).toContain('migration file: freeze.max-minutes: 60');
   await migration.must('prepare', { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
   const before = await journal();
-  await migration.write(
-    migrationFile(lab, { ...asMover(), freeze: { mode: 'hold', 'max-minutes': 9 } }),
-  );
+  await migration.write({ ...(await documented()), freeze: { mode: 'hold', 'max-minutes': 9 } });
   const { code, summary, log } = await migration.run('transfer', live);
   expect(code).toBe(1);
-  expect(log).toContain('(migration file: freeze.max-minutes: 10 → 9)');
+  expect(log).toContain('(migration file: freeze.max-minutes: 60 → 9)');
   expect(summary).toContain('**Refused, and nothing was changed:** the plan is not the one');
   expect(summary).toContain(
-    '### What is other than in the approved plan\n\n- migration file: freeze.max-minutes: 10 → 9',
+    '### What is other than in the approved plan\n\n- migration file: freeze.max-minutes: 60 → 9',
   );
   expect(summary).toContain('`from: plan`');
   expect(await journal()).toEqual(before);
@@ -153,7 +167,7 @@ test('the rights that the documents show suffice to the end, and end by themselv
   for (const host of ['old', 'new'] as const)
     await lab
       .host(host)
-      .mustSh('sed -i s/NOTAFTER=20991231/NOTAFTER=20201231/ "$1"; visudo -c >&2', [
+      .mustSh('sed -i s/NOTAFTER=20991231/NOTAFTER=20201231/ "$1"; visudo -cf "$1" >&2', [
         '/etc/sudoers.d/mail-cutover',
       ]);
   const { code, log } = await migration.run('plan');
