@@ -556,6 +556,17 @@ undo_kind() { # GROUP KIND: only the records of one kind
   done
 }
 
+undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest first
+  [ -d "$base/undo/$1" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$1"); do
+    case $record in [0-9][0-9][0-9][0-9]-"$2"*) ;; *) continue ;; esac
+    undo_one "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/$1/$record" "$base/undo/saved/$1-\${record#*-}"
+  done
+  [ -z "$units_changed" ] || systemctl daemon-reload
+}
+
 # One line for whoever logs in, by profile.d: why mail stands still here.
 greeting() {
   if [ -e "$base/finished.json" ] && [ -e "$base/fenced" ]; then
@@ -621,6 +632,7 @@ case $action in
   begin-forward) begin_forward "$@" ;;
   queue-drop) drop_queue ;;
   undo-kind) undo_kind "$@" ;;
+  undo-prefix) undo_prefix "$@" ;;
   dismantle) dismantle ;;
   clean-up) clean_up "$@" ;;
   greeting) greeting ;;
