@@ -4,7 +4,7 @@ import { called, type MailContext } from '../mail-system.ts';
 import { readDovecot } from './dovecot.ts';
 import { latePort, names } from './names.ts';
 import { entriesOf, type Postfix, words } from './postfix.ts';
-import { effective, option, publicServices, splitQuota } from './public-service.ts';
+import { effective, option, ownOptions, publicServices, splitQuota } from './public-service.ts';
 import { waitUntilNothing } from './waiting.ts';
 
 /*
@@ -66,15 +66,12 @@ export async function startAsking(context: MailContext, postfix: Postfix): Promi
     .map((map) => option(map, ''))
     .join(' ');
   await edit('cleanup', `${cleanup}/unix`, `${cleanup} unix n - y - 0 cleanup ${noMaps}`);
-  const verify = withoutOurs(
-    postfix.services.get('verify/unix') ?? 'verify unix - - y - 1 verify',
-    verifyMark,
-  );
+  const [verify = ''] = (
+    postfix.services.get('verify/unix') ?? 'verify unix - - y - 1 verify'
+  ).split(verifyMark);
   await edit('verify', 'verify/unix', `${verify}${verifyMark}`);
   for (const service of publicServices(postfix)) {
-    const mark = portMark(context);
-    const entry = withoutOurs(service.entry, mark);
-    const was = (parameter: string) => effective({ key: service.key, entry }, postfix, parameter);
+    const was = (parameter: string) => effective(service, postfix, parameter);
     const override = new Set([...words(was('receive_override_options')), 'no_address_mappings']);
     const lists = ['smtpd_data_restrictions', 'smtpd_end_of_data_restrictions'];
     const own = [
@@ -99,25 +96,23 @@ export async function startAsking(context: MailContext, postfix: Postfix): Promi
       '-o address_verify_poll_count=15',
       '-o address_verify_poll_delay=1s',
     ];
-    await edit(service.key.replace('/', '-'), service.key, `${entry}${mark} ${own.join(' ')}`);
+    await edit(
+      service.key.replace('/', '-'),
+      service.key,
+      `${service.entry}${portMark(context)} ${own.join(' ')}`,
+    );
   }
 }
 
 /** Whether every service of port 25 asks. */
 export function asks(context: MailContext, postfix: Postfix): boolean {
-  return publicServices(postfix).every(({ entry }) => entry.includes(portMark(context)));
+  return publicServices(postfix).every(({ ours }) => ours.startsWith(portMark(context)));
 }
 
 const verifyMark = ` -o cleanup_service_name=${cleanup}`;
 
-/** The first of our options; what stands before it is the administrator's. */
-function portMark(context: MailContext): string {
-  return ` -o content_filter=${lateDestination(context)}`;
-}
-
-function withoutOurs(entry: string, mark: string): string {
-  const at = entry.indexOf(mark);
-  return at < 0 ? entry : entry.slice(0, at);
+function portMark({ target, migration }: MailContext): string {
+  return `${ownOptions}[${target.address}]:${latePort(migration)}`;
 }
 
 /**

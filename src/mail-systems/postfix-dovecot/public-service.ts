@@ -5,9 +5,14 @@ import type { Postfix } from './postfix.ts';
 export interface PublicService {
   /** `smtp/inet`, as postconf(1) -M takes it. */
   readonly key: string;
-  /** The whole entry, on one line. */
+  /** The administrator's entry, on one line: without what we have put after it. */
   readonly entry: string;
+  /** What we have put after it; empty where the service does not ask the other host. */
+  readonly ours: string;
 }
+
+/** The first word that we put after an entry. A transport of this name is nobody else's. */
+export const ownOptions = ' -o content_filter=mail-cutover-late:';
 
 export function publicServices({ services }: Postfix): readonly PublicService[] {
   return [...services]
@@ -15,7 +20,10 @@ export function publicServices({ services }: Postfix): readonly PublicService[] 
       ([key, entry]) =>
         /^(?:(?:.*:)?(?:smtp|25)\/inet|smtpd\/pass)$/.test(key) && program(entry) === 'smtpd',
     )
-    .map(([key, entry]) => ({ key, entry }));
+    .map(([key, whole]) => {
+      const [entry = '', ...ours] = whole.split(ownOptions);
+      return { key, entry, ours: ours.map((words) => `${ownOptions}${words}`).join('') };
+    });
 }
 
 function program(entry: string): string | undefined {
