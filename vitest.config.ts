@@ -10,6 +10,7 @@ const labFolders = [
   'e2e',
   'rehearsal',
   'faults',
+  'safety',
 ];
 
 export default defineConfig({

@@ -156,8 +156,12 @@ exec rsync --config=$1/rsyncd.conf --server --daemon .
 END
 expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
 ${withoutOurLine}
-printf 'restrict,from="%s",expiry-time="%s",command="exec sh %s/door" %s\n' \
-  "$3" "$expiry" "$1" "$4" >> "$file.mail-cutover.$$"
+# Under the lock's number, where there is one: who takes the lock over ends this end of a pass too.
+lock=$(printenv HOSTCTL_LOCK || :)
+run=
+if [ -n "$lock" ]; then run="/var/lib/mail-cutover/$2/bin/hostctl run $lock "; fi
+printf 'restrict,from="%s",expiry-time="%s",command="exec %ssh %s/door" %s\n' \
+  "$3" "$expiry" "$run" "$1" "$4" >> "$file.mail-cutover.$$"
 mv -f -- "$file.mail-cutover.$$" "$file"
 printf '%s\n' "$can"`;
 
