@@ -44,14 +44,14 @@ export type Action = (typeof actions)[number] | 'rollback';
 export const mostSteps: Readonly<Record<Action, number>> = {
   prepare: 8,
   'transfer live': 1,
-  freeze: 12,
+  freeze: 5,
   'transfer final': 3,
-  activate: 12,
+  activate: 8,
   'dns-cutover': 1,
   verify: 3,
   drain: 2,
-  finish: 6,
-  rollback: 24,
+  finish: 5,
+  rollback: 20,
 };
 
 export interface Fault {
@@ -70,6 +70,8 @@ export interface Fault {
 export interface Drawing {
   readonly seed: number;
   readonly freezeMode: 'hold' | 'stop';
+  /** Where it begins: at OLD as it was, or at hosts that were prepared, with a live pass made. */
+  readonly from: 'fresh' | 'copied';
   /** After which stage the way back begins; undefined: NEW is the owner in the end. */
   readonly backAfter: Action | undefined;
   /** The last stage on the way forth. */
@@ -106,17 +108,21 @@ const places: Partial<Readonly<Record<FaultKind, readonly Action[]>>> = {
 export function draw(seed: number): Drawing {
   const random = new Random(seed * 7919 + 1);
   const goesBack = random.next() < 0.5;
+  const from = random.next() < 0.35 ? 'fresh' : 'copied';
+  const first = from === 'fresh' ? 0 : actions.indexOf('freeze');
+  // To NEW it is moved only when the world is sent there too.
   const lastIndex = goesBack
-    ? random.between(0, actions.length - 2)
-    : random.between(actions.indexOf('activate'), actions.length - 1);
-  const last = actions[lastIndex] ?? 'activate';
+    ? random.between(first, actions.length - 2)
+    : random.between(actions.indexOf('dns-cutover'), actions.length - 1);
+  const last = actions[lastIndex] ?? 'dns-cutover';
   const way: readonly Action[] = [
-    ...actions.slice(0, lastIndex + 1),
+    ...actions.slice(first, lastIndex + 1),
     ...(goesBack ? (['rollback', 'rollback'] as const) : []),
   ];
   return {
     seed,
     freezeMode: random.pick(['hold', 'stop'] as const),
+    from,
     backAfter: goesBack ? last : undefined,
     last,
     faults: Array.from({ length: random.between(1, 3) }, () => drawFault(random, way)),
@@ -124,6 +130,8 @@ export function draw(seed: number): Drawing {
 }
 
 function drawFault(random: Random, way: readonly Action[]): Fault {
+  // Before NEW has served there is little to take back.
+  const isShort = !way.includes('activate');
   for (;;) {
     const kind = pickKind(random);
     const possible = way.filter((action) => places[kind]?.includes(action) ?? true);
@@ -132,7 +140,7 @@ function drawFault(random: Random, way: readonly Action[]): Fault {
     return {
       kind,
       action,
-      step: random.between(1, mostSteps[action]),
+      step: random.between(1, action === 'rollback' && isShort ? 6 : mostSteps[action]),
       moment: random.pick(moments),
       delay: Math.round(5 * 160 ** random.next()),
       host: random.pick(['old', 'new'] as const),

@@ -94,7 +94,8 @@ export const inject: Readonly<Record<FaultKind, Inject>> = {
   async 'disk-full'(fault, lab, victim) {
     const host = lab.host(fault.host);
     if (!host.running) return false;
-    await host.fill();
+    // Not `fill`, which wants the very last byte gone: something on the host may free one meanwhile.
+    await host.sh('cat /dev/zero > /var/tmp/fill; sync');
     // Past the end of the stage too: what it does about its failure meets a full disk.
     await Promise.race([victim.ended, sleep(fault.lasts)]);
     await host.empty();

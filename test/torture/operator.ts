@@ -53,8 +53,8 @@ export class Operator {
 
   /** To the end of the way that was drawn. */
   async operate(): Promise<void> {
-    const { last, backAfter } = this.#drawing;
-    let next: Action = 'prepare';
+    const { last, backAfter, from } = this.#drawing;
+    let next: Action = from === 'fresh' ? 'prepare' : 'freeze';
     while (this.attempts.length < mostAttempts) {
       await this.#hooks.before(next);
       const result = await this.#attempt(next);

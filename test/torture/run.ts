@@ -27,7 +27,7 @@ export async function tortureRun(
   drawing: Drawing = draw(seed),
 ): Promise<RunResult> {
   const began = Date.now();
-  await world.reset();
+  await world.reset(drawing.from, drawing.freezeMode);
   const resetAt = Date.now();
   const seedInventory = await world.inventory('old');
   const load = await Load.start(seed);
@@ -52,6 +52,7 @@ export async function tortureRun(
     verdict = await takeVerdict({
       ...{ world, load, snapshots, startedAt: began },
       seed: seedInventory,
+      untouched: drawing.backAfter === 'prepare',
       owner: drawing.backAfter === undefined ? 'new' : 'old',
     });
   } catch (error) {

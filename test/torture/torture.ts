@@ -5,6 +5,8 @@ import { parseArgs } from 'node:util';
 import { runVariable } from '../lab/paths.ts';
 import { coverage, markdown } from './coverage.ts';
 import { type RunResult, tortureRun } from './run.ts';
+import { allMoments, courses, runCourse } from './systematic.ts';
+import { complaints } from './verdict.ts';
 import { World } from './world.ts';
 
 const help = `npm run torture -- [options]
@@ -14,6 +16,8 @@ rollback, then the exact account on the owner. Exit code 0 only when every run i
 
   --runs N        how many (default 10)
   --seed S        the first seed; the others follow it (default: of the clock)
+  --systematic    instead: the runner killed before, during and after every step of every stage, in
+                  six migrations; each goes on, to the end or back
   --worlds N      so many labs side by side (default 1)
   --out DIR       runs.jsonl, coverage.json, coverage.md, and the traces of runs that failed
 `;
@@ -25,12 +29,13 @@ const { values } = parseArgs({
     worlds: { type: 'string', default: '1' },
     /** Of the seeds, every so many-th: what one of several worlds takes. */
     part: { type: 'string', default: '0' },
+    systematic: { type: 'boolean', default: false },
     out: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
 
-const runs = Number(values.runs);
+const runs = values.systematic ? courses.length : Number(values.runs);
 const first = Number(values.seed);
 const worlds = Number(values.worlds);
 
@@ -44,8 +49,9 @@ async function inOneWorld(part: number): Promise<void> {
   const world = await World.start((line) => console.error(line));
   try {
     for (let index = part; index < runs; index += worlds) {
-      const seed = first + index;
-      const result = await tortureRun(world, seed, values.out);
+      const result = values.systematic
+        ? await systematicRun(world, index)
+        : await tortureRun(world, first + index, values.out);
       file.write(`${JSON.stringify(result)}\n`);
       console.log(oneLine(result));
     }
@@ -55,22 +61,36 @@ async function inOneWorld(part: number): Promise<void> {
   }
 }
 
-function oneLine({
-  seed,
-  drawing,
-  fired,
-  stages,
-  seconds,
-  verdict,
-  complaints,
-}: RunResult): string {
+/** A course as one run among others. */
+async function systematicRun(world: World, index: number): Promise<RunResult> {
+  const course = courses[index];
+  if (course === undefined) throw new RangeError(`there is no course ${index}`);
+  const began = Date.now();
+  const { fired, verdict, failure, stages } = await runCourse(world, course, allMoments, first);
+  const complaintsOf = verdict ? complaints(verdict) : [];
+  return {
+    ...{ seed: index, fired, stages, verdict },
+    drawing: {
+      ...{ seed: index, freezeMode: course.freezeMode, from: 'fresh', faults: [] },
+      ...{ last: course.last, backAfter: course.owner === 'old' ? course.last : undefined },
+    },
+    seconds: Math.round((Date.now() - began) / 1000),
+    complaints: [...(failure === undefined ? [] : [failure]), ...complaintsOf],
+  };
+}
+
+function oneLine(result: RunResult): string {
+  const { seed, drawing, fired, stages, seconds, verdict } = result;
   const way =
     drawing.backAfter === undefined ? `to ${drawing.last}` : `to ${drawing.last} and back`;
   const faults = fired.map(
     ({ kind, action, step, moment, host, hit }) =>
       `${kind}${hit ? '' : ' (nothing hit)'} ${host} ${moment} "${step}" of ${action}`,
   );
-  const said = complaints.length === 0 ? 'ok' : `BAD: ${complaints.join(' ## ').slice(0, 600)}`;
+  const said =
+    result.complaints.length === 0 ? 'ok' : `BAD: ${result.complaints.join(' ## ').slice(0, 600)}`;
+  if (values.systematic)
+    return `course ${seed}: ${drawing.freezeMode}, ${way}; ${fired.length} kills in ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
   return `seed ${seed}: ${drawing.freezeMode}, ${way}; ${faults.join('; ') || 'no fault struck'}; ${stages} stages, ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
 }
 
@@ -106,6 +126,7 @@ function lab(more: readonly string[]): Promise<number> {
   const args = [
     join(root, 'test/lab/with-lab.ts'),
     ...[process.execPath, join(root, 'test/torture/torture.ts')],
+    ...(values.systematic ? ['--systematic'] : []),
     ...['--runs', String(runs), '--seed', String(first), '--worlds', String(worlds), ...more],
   ];
   return new Promise((resolve, reject) => {

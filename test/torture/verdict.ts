@@ -60,6 +60,8 @@ export interface Case {
   /** OLD or NEW at times when UIDs were given that must stay. */
   readonly snapshots: readonly Snapshot[];
   readonly startedAt: number;
+  /** Rolled back before anything was copied: NEW is as its administrator had it, services and all. */
+  readonly untouched?: boolean;
 }
 
 const settleSeconds = 60;
@@ -68,7 +70,7 @@ const settleSeconds = 60;
 export async function takeVerdict(what: Case): Promise<Verdict> {
   const { world, load, owner } = what;
   const { lab } = world;
-  const servers = await oneServer(lab, owner);
+  const servers = await oneServer(lab, owner, what.untouched ?? false);
   await load.stop();
   const isDrained = await load.drained(settleSeconds);
   await settled(what);
@@ -88,7 +90,7 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
     lost: last.lost,
     doubled: rest,
     rfc1047: explained,
-    stuck: await stuck(lab),
+    stuck: await stuck(lab, owner),
     uidChanges: uidChanges.length + last.uidChanges.length,
     disorder: [
       ...(isDrained ? [] : ['some mail still waits at its sender']),
@@ -138,20 +140,23 @@ async function settled(what: Case): Promise<void> {
     for (const side of ['old', 'new'] as const)
       await world.lab.host(side).sh('postfix status 2>/dev/null && postqueue -f');
     const account = judgeNow(what, await readStore(world.places(owner), cache));
-    const isQuiet = account.lost.length === 0 && (await stuck(world.lab)).length === 0;
+    const isQuiet = account.lost.length === 0 && (await stuck(world.lab, owner)).length === 0;
     if (isQuiet || Date.now() > end) return;
     await sleep(700);
   }
 }
 
 const queues = `cd /var/spool/postfix
-find maildrop incoming active deferred hold ${folder}/queue -type f 2>/dev/null | head -n 20`;
+find maildrop incoming active deferred hold "$@" -type f 2>/dev/null | head -n 20`;
 
-/** What waits in a queue of Postfix, or in one that was set aside. */
-async function stuck(lab: Lab): Promise<readonly string[]> {
+/**
+ * What waits in a queue of Postfix, or on the owner in one that was set aside. On the other host that
+ * is the spare copy of a queue that went over with the mailboxes (`stop`).
+ */
+async function stuck(lab: Lab, owner: 'old' | 'new'): Promise<readonly string[]> {
   const found = await Promise.all(
     (['old', 'new'] as const).map(async (side) => {
-      const { stdout } = await lab.host(side).sh(queues);
+      const { stdout } = await lab.host(side).sh(queues, side === owner ? [`${folder}/queue`] : []);
       return stdout
         .split('\n')
         .filter(Boolean)
@@ -166,7 +171,11 @@ postconf -h local_transport
 if postfix status 2>/dev/null; then echo running; else echo down; fi`;
 
 /** The owner serves, and the other host does not. */
-async function oneServer(lab: Lab, owner: 'old' | 'new'): Promise<readonly string[]> {
+async function oneServer(
+  lab: Lab,
+  owner: 'old' | 'new',
+  untouched: boolean,
+): Promise<readonly string[]> {
   const faults: string[] = [];
   for (const side of ['old', 'new'] as const) {
     const { stdout } = await lab.host(side).sh(look);
@@ -175,7 +184,7 @@ async function oneServer(lab: Lab, owner: 'old' | 'new'): Promise<readonly strin
     const reads = Number(imap) > 0;
     if (side === owner && !(reads && delivers))
       faults.push(`${side} does not serve: ${stdout.trim().replaceAll('\n', ', ')}`);
-    if (side !== owner && (reads || delivers))
+    if (side !== owner && !untouched && (reads || delivers))
       faults.push(`${side} serves too: ${stdout.trim().replaceAll('\n', ', ')}`);
   }
   return faults;

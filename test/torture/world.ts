@@ -1,8 +1,9 @@
+import { join } from 'node:path';
 import { Migration } from '../e2e/migration.ts';
 import { Lab } from '../lab/lab.ts';
 import { all } from '../lab/process.ts';
 import { provision } from '../lab/profile-postfix-dovecot.ts';
-import { domains, mailName, network, special } from '../lab/world.ts';
+import { domains, mailName, network, special, tsig } from '../lab/world.ts';
 import { labPlaces } from '../rehearsal/layout.ts';
 import { readStore, type Snapshot } from '../rehearsal/store.ts';
 import { mailboxes } from './load.ts';
@@ -16,9 +17,12 @@ const diskSize = '400m';
 /** The hosts of many runs, one after the other: each begins with fresh disks. */
 export class World {
   readonly lab: Lab;
+  /** Layers of both hosts by where a run begins, the newest first. */
+  readonly #layers = new Map<string, Layers>();
 
   private constructor(lab: Lab) {
     this.lab = lab;
+    this.#layers.set('fresh', layersOf(lab));
   }
 
   static async start(log: (line: string) => void): Promise<World> {
@@ -33,13 +37,41 @@ export class World {
   }
 
   /** Fresh disks, whole cables, empty caches; everything up. */
-  async reset(): Promise<void> {
+  async reset(from: 'fresh' | 'copied' = 'fresh', freezeMode?: 'hold' | 'stop'): Promise<void> {
+    const { lab } = this;
+    const name = from === 'fresh' ? from : `${from} ${freezeMode}`;
+    const layers = this.#layers.get(name) ?? (await this.#prepare(name, freezeMode ?? 'hold'));
+    await this.#renew(layers, diskSize);
+    if (from === 'copied') await lowerTtl(lab);
+  }
+
+  /** Runs the first stages once, and keeps what they made of both hosts. */
+  async #prepare(name: string, freezeMode: 'hold' | 'stop'): Promise<Layers> {
+    const { lab } = this;
+    await this.#renew(this.#layers.get('fresh') ?? layersOf(lab), undefined);
+    const migration = await this.migration(freezeMode);
+    try {
+      await migration.must('prepare');
+      await migration.must('transfer', { pass: 'live' });
+    } finally {
+      await migration.remove();
+    }
+    for (const side of ['old', 'new'] as const)
+      await lab.host(side).keepAs(join(lab.folder, 'layers', `${side}-${name.replace(' ', '-')}`));
+    const layers = layersOf(lab);
+    this.#layers.set(name, layers);
+    return layers;
+  }
+
+  async #renew(layers: Layers, size: string | undefined): Promise<void> {
     const { lab } = this;
     await all(
       lab.hosts.map(async (host) => {
         await host.powerCut();
         await mend(lab, host.name);
-        await host.renew(host.name === 'old' || host.name === 'new' ? diskSize : undefined);
+        const { name } = host;
+        if (name === 'old' || name === 'new') host.layers = layers[name];
+        await host.renew(name === 'old' || name === 'new' ? size : undefined);
       }),
     );
     await lab.bootAll();
@@ -78,6 +110,33 @@ export class World {
   stop(): Promise<void> {
     return this.lab.stop();
   }
+}
+
+interface Layers {
+  readonly old: readonly string[];
+  readonly new: readonly string[];
+}
+
+function layersOf(lab: Lab): Layers {
+  return { old: lab.host('old').layers, new: lab.host('new').layers };
+}
+
+/** What `prepare` does to the zone, which begins anew with every run. */
+async function lowerTtl(lab: Lab): Promise<void> {
+  const lines = [
+    `server ${network.dns.v4}`,
+    `zone ${domains.virtual}`,
+    `update delete ${mailName} A`,
+    `update delete ${mailName} AAAA`,
+    `update add ${mailName} ${ttl.lowered} A ${network.old.v4}`,
+    `update add ${mailName} ${ttl.lowered} AAAA ${network.old.v6}`,
+    'send',
+  ];
+  await lab
+    .host('dns')
+    .mustSh('nsupdate -y "$1"', [`${tsig.algorithm}:${tsig.name}:${tsig.secret}`], {
+      stdin: `${lines.join('\n')}\n`,
+    });
 }
 
 /** Plugs a host in again, whatever was done to its cable. */
