@@ -21,7 +21,7 @@ sub receive_all {
     # Need not be on disk: should a crash bring it back, the source's note is that of the same pass still,
     # and lists again every folder that this pass changes.
     unlink "$folder/transfer-token";
-    send_frame('H', $is_trusted ? 'trusted' : 'no');
+    send_frame('H', $is_trusted ? 'trusted' : join ' ', 'no', grep { is_empty($items[$_]) } 0 .. $#items);
     flush_frames();
     $folders_in_batch = 0;
     while (1) {
@@ -35,6 +35,21 @@ sub receive_all {
         elsif ($letter eq 'E') { finish($payload); last }
         else { die "unexpected frame: $letter\n" }
     }
+}
+
+sub is_empty {
+    my ($item) = @_;
+    opendir(my $handle, "$item->{root}/.") or return $! == POSIX::ENOENT;
+    return !grep { $_ ne '.' && $_ ne '..' } readdir $handle;
+}
+
+# Takes what tar sends, into the folder of one store.
+sub untar {
+    my (undef, $items_file, $number) = @_;
+    my $item = $number =~ /^[0-9]+$/ ? (read_items($items_file))[$number] : undef;
+    die "refused: no such store\n" unless $item && $item->{kind} eq 'store' && is_empty($item);
+    -d $item->{root} or make_root($item->{root});
+    exec 'tar', '-x', '-p', '-b', '512', '--warning=none', '-C', "$item->{root}/." or die "can't run tar: $!\n";
 }
 
 # The stores' own folders, by inode and mtime: one that was wiped, or put in place anew, is not the one
@@ -367,8 +382,8 @@ sub end_content {
     open_content() if $is_whole && !$content;
     my (undef, $folder_path, $full, $mode, $owner, undef, $seconds, $nanoseconds) = (shift @requested)->@*;
     if ($is_whole) {
-        my ($uid, $gid) = $owners[$owner]->@*;
-        if ($uid != $> || $gid != $) + 0) { chown $uid, $gid, $content or die "can't give $full its owner: $!\n" }
+        # Always: a folder may give its own group to what is made in it.
+        chown $owners[$owner]->@*, $content or die "can't give $full its owner: $!\n";
         if ($mode != 0600) { chmod $mode, $content or die "can't set the mode of $full: $!\n" }
         set_mtime($content, $seconds, $nanoseconds);
         close $content or die "can't write $full: $!\n";
