@@ -108,10 +108,10 @@ export async function rsyncList(options: ListOptions): Promise<void> {
   try {
     const destination = `${key.destination}::${key.module(into)}/`;
     await source.change(
-      command(
-        [...rsyncCommand, key.remoteShell, `--files-from=${list}`, '--', '/', destination],
-        { timeout: 6 * 3600, purpose: 'copy what is new' },
-      ),
+      command([...rsyncCommand, key.remoteShell, `--files-from=${list}`, '--', '/', destination], {
+        timeout: 6 * 3600,
+        purpose: 'copy what is new',
+      }),
     );
     await target.change(
       command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),

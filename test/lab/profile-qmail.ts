@@ -74,7 +74,11 @@ function write(root: string, path: string, text: string, mode = 0o644): void {
 function installTree(root: string): readonly number[] {
   const target = join(root, 'var/qmail');
   if (qmailTree !== undefined) {
-    cpSync(qmailTree, target, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    cpSync(qmailTree, target, {
+      recursive: true,
+      verbatimSymlinks: true,
+      preserveTimestamps: true,
+    });
     return treeIds(qmailTree);
   }
   mkdirSync(join(target, 'bin'), { recursive: true });
@@ -94,7 +98,8 @@ function treeIds(tree: string): readonly number[] {
     uid('queue/lock/tcpto'),
     uid('queue/info'),
   ];
-  if (ids.includes(0)) throw new Error(`QMAIL_TREE=${tree}: its files belong to root, not to qmail's users`);
+  if (ids.includes(0))
+    throw new Error(`QMAIL_TREE=${tree}: its files belong to root, not to qmail's users`);
   return ids;
 }
 
@@ -146,21 +151,32 @@ function supervise(root: string, role: Role, supervisor: Supervisor): void {
     if (supervisor === 'systemd') {
       write(root, `usr/local/lib/${name}`, `#!/bin/sh\n${start}\n`, 0o755);
       const line = start.replace(/^exec /, '').replace(/ 2>&1$/, '');
-      enable(`${name}.service`, `[Unit]\nAfter=network.target\n[Service]\nExecStart=/bin/sh -c 'exec ${line}'\nRestart=always\nRestartSec=1\nKillMode=mixed\n[Install]\nWantedBy=multi-user.target\n`);
+      enable(
+        `${name}.service`,
+        `[Unit]\nAfter=network.target\n[Service]\nExecStart=/bin/sh -c 'exec ${line}'\nRestart=always\nRestartSec=1\nKillMode=mixed\n[Install]\nWantedBy=multi-user.target\n`,
+      );
       continue;
     }
     write(root, `var/qmail/supervise/${name}/run`, `#!/bin/sh\n${start}\n`, 0o755);
     if (name !== 'qmail-send') {
       const keep = supervisor === 'runit' ? 'svlogd -tt' : 'multilog t';
       const folder = `/var/log/qmail/${name}`;
-      write(root, `var/qmail/supervise/${name}/log/run`, `#!/bin/sh\nmkdir -p ${folder}\nexec ${keep} ${folder}\n`, 0o755);
+      write(
+        root,
+        `var/qmail/supervise/${name}/log/run`,
+        `#!/bin/sh\nmkdir -p ${folder}\nexec ${keep} ${folder}\n`,
+        0o755,
+      );
     }
     mkdirSync(join(root, 'etc/service'), { recursive: true });
     symlinkSync(`/var/qmail/supervise/${name}`, join(root, 'etc/service', name));
   }
   if (supervisor === 'systemd') return;
   const scan = supervisor === 'runit' ? 'runsvdir -P /etc/service' : 'svscan /etc/service';
-  enable('supervisor.service', `[Unit]\nAfter=network.target\n[Service]\nEnvironment=PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nExecStart=/usr/bin/${scan}\nRestart=always\nKillMode=control-group\n[Install]\nWantedBy=multi-user.target\n`);
+  enable(
+    'supervisor.service',
+    `[Unit]\nAfter=network.target\n[Service]\nEnvironment=PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nExecStart=/usr/bin/${scan}\nRestart=always\nKillMode=control-group\n[Install]\nWantedBy=multi-user.target\n`,
+  );
 }
 
 async function configure(root: string, role: Role, size: Size): Promise<void> {
@@ -191,7 +207,8 @@ function seed(root: string, size: Size, addresses: readonly string[]): void {
     const messages = isPlain ? size.messagesPerMailbox : 5;
     seedMaildir(join(root, maildirOf(address)), address, { messages });
   }
-  for (const name of ['team', 'forward']) mkdirSync(join(root, mailRoot, name), { recursive: true });
+  for (const name of ['team', 'forward'])
+    mkdirSync(join(root, mailRoot, name), { recursive: true });
 }
 
 const makeDatabase = 'systemctl enable -q --now mariadb; mariadb';
@@ -228,7 +245,12 @@ function recipeKey(size: Size): string {
 export async function startQmailLab(
   options: Omit<LabOptions, 'boot'> & QmailOptions = {},
 ): Promise<{ lab: Lab }> {
-  const { mailboxes = 20, messagesPerMailbox = 10, supervisor = 'daemontools', variant = 'files' } = options;
+  const {
+    mailboxes = 20,
+    messagesPerMailbox = 10,
+    supervisor = 'daemontools',
+    variant = 'files',
+  } = options;
   const size: Size = { mailboxes, messagesPerMailbox, supervisor, variant };
   const lab = await Lab.start({ ...options, boot: false });
   try {

@@ -4,7 +4,8 @@ import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { pathOf, writeControl } from './control.ts';
+import { pathOf } from './control.ts';
+import { redirectTables } from './database-steps.ts';
 import {
   group,
   mailboxPorts,
@@ -17,7 +18,6 @@ import { readHomes, storesOf } from './homes.ts';
 import { has, mark, unmark } from './marks.ts';
 import { restoreControl } from './prepare.ts';
 import { ask, tell } from './program.ts';
-import { redirectTables } from './database-steps.ts';
 
 const probeSeconds = 60;
 
@@ -34,7 +34,8 @@ export function activateSteps(context: MailContext): readonly Step[] {
       title: isRedirect
         ? 'Release the queue of NEW: sticky bits off, qmail-send started'
         : 'Start deliveries on NEW, whose ports are closed still: sticky bits off, qmail-send started',
-      done: async () => (await ask(target, 'running', 'send')) !== '' && !(await has(target, 'stuck')),
+      done: async () =>
+        (await ask(target, 'running', 'send')) !== '' && !(await has(target, 'stuck')),
       do: async () => {
         // What waits in NEW's queue is on no other host: from here on rollback must bring it back.
         if (isRedirect) await mark(target, 'opened');
@@ -74,7 +75,9 @@ export async function openRole(host: MailHost, role: string): Promise<void> {
     .map((line) => line.split('\t'))
     .filter(([of]) => of === role)
     .map(([, , id = '']) => id.slice(id.lastIndexOf('/') + 1).replaceAll(/[^A-Za-z0-9.]/g, '-'));
-  const records = keys.flatMap((key) => ['service', 'down', 'run', 'unit'].map((kind) => `${kind}-${key}`));
+  const records = keys.flatMap((key) =>
+    ['service', 'down', 'run', 'unit'].map((kind) => `${kind}-${key}`),
+  );
   for (const of of ['fence', group]) {
     if (records.length > 0) await host.edit('undo-some', [of, ...records]);
   }
@@ -146,7 +149,10 @@ export function forwardSteps(context: MailContext): readonly Step[] {
         await withoutNames(context);
         if (migration.qmail?.variant === 'mysql') await redirectTables(context);
         await tell(source, ['restore', group, 'concurrencyremote']);
-        await tell(source, (await has(source, 'redirected')) ? ['restart', 'send'] : ['hup', 'send']);
+        await tell(
+          source,
+          (await has(source, 'redirected')) ? ['restart', 'send'] : ['hup', 'send'],
+        );
         await tell(source, ['alrm']);
         await mark(source, 'forward-ready');
         return `${names.length} names to ${relay(context)}`;

@@ -16,7 +16,9 @@ export function assignSteps(context: MailContext): readonly Step[] {
   const file = `${pathOf(migration)}/users/assign`;
   const wanted = async () => {
     const { assign } = await readHomes(source, migration);
-    return assign === undefined ? undefined : translated(assign, await numbers(source, target, assign));
+    return assign === undefined
+      ? undefined
+      : translated(assign, await numbers(source, target, assign));
   };
   return [
     {
@@ -29,7 +31,9 @@ export function assignSteps(context: MailContext): readonly Step[] {
       do: async () => {
         const text = await wanted();
         if (text === undefined) return 'none';
-        await target.edit('file', ['accounts', 'assign', file, '644', 'root:root'], { stdin: text });
+        await target.edit('file', ['accounts', 'assign', file, '644', 'root:root'], {
+          stdin: text,
+        });
         await tell(target, ['newu', 'accounts', pathOf(migration)]);
         return `${text.split('\n').length - 2} assignments`;
       },

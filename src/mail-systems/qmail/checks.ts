@@ -176,7 +176,10 @@ function unknownDomains({ migration, old }: MailContext, control: Control): Find
   if (migration.qmail?.variant === 'mysql') return [];
   const names = movedNames(control);
   return migration.domains
-    .filter((domain) => !names.some((name) => name === domain || (name.startsWith('.') && domain.endsWith(name))))
+    .filter(
+      (domain) =>
+        !names.some((name) => name === domain || (name.startsWith('.') && domain.endsWith(name))),
+    )
     .map((domain) =>
       warns(
         `${old.label}: ${domain} stands neither in locals nor in virtualdomains`,
@@ -213,7 +216,7 @@ function relayAddress(context: MailContext): Finding[] {
     ? [
         blocks(
           `OLD can't send to ${relay(context)}: qmail-remote knows no IPv6`,
-          "name an IPv4 address of NEW in new.public-addresses, or as new.address",
+          'name an IPv4 address of NEW in new.public-addresses, or as new.address',
         ),
       ]
     : [];
@@ -260,7 +263,10 @@ async function mboxes(
       },
     ),
   );
-  const found = result.stdout.toString('utf8').split('\n').filter((line) => line !== '');
+  const found = result.stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '');
   const byDefault = [
     ...found.filter((line) => line.startsWith('default ')).map((line) => line.slice(8)),
     ...lines(control.files.get('defaultdelivery')),
@@ -303,16 +309,25 @@ async function homesOnNew({ new: target }: MailContext, homes: Homes): Promise<F
       const bounce = `so qmail-getpw passes over it and mail for ${user} bounces`;
       switch (kind) {
         case 'missing':
-          return blocks(`${target.label}: the home ${home} of ${user} is missing, ${bounce}`, 'make it, owned by that user');
+          return blocks(
+            `${target.label}: the home ${home} of ${user} is missing, ${bounce}`,
+            'make it, owned by that user',
+          );
         case 'owner':
-          return blocks(`${target.label}: the home ${home} of ${user} belongs to somebody else, ${bounce}`, `chown it to ${user}`);
+          return blocks(
+            `${target.label}: the home ${home} of ${user} belongs to somebody else, ${bounce}`,
+            `chown it to ${user}`,
+          );
         case 'other':
           return blocks(
             `${target.label}: the home of ${user} is ${home} there, and another one on OLD`,
             'give the account the same home on both hosts',
           );
         default:
-          return blocks(`${target.label}: the account ${user} is missing there, so its mail bounces`, 'create it (its number may differ)');
+          return blocks(
+            `${target.label}: the account ${user} is missing there, so its mail bounces`,
+            'create it (its number may differ)',
+          );
       }
     });
 }

@@ -4,7 +4,7 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { sameNames } from './assign.ts';
-import { me, pathOf, readControl } from './control.ts';
+import { me, readControl } from './control.ts';
 import { query, tables, withDatabase } from './database.ts';
 import { has, mark } from './marks.ts';
 
@@ -88,7 +88,9 @@ async function renumber(context: MailContext): Promise<string> {
   const map = await sameNames(context.source, context.target, keys);
   const cases = (letter: string, column: string) => {
     const found = [...map].filter(([key]) => key.startsWith(letter));
-    const when = found.map(([key, number]) => `when ${Number(key.slice(1))} then ${Number(number)}`);
+    const when = found.map(
+      ([key, number]) => `when ${Number(key.slice(1))} then ${Number(number)}`,
+    );
     return when.length === 0 ? column : `case ${column} ${when.join(' ')} else ${column} end`;
   };
   return `\nupdate mailbox set uid = ${cases('u', 'uid')}, gid = ${cases('g', 'gid')};\n`;
@@ -139,7 +141,11 @@ export async function redirectTables(context: MailContext): Promise<string> {
   await install(source);
   const other = me(await readControl(target, migration));
   const name = `'${other.replaceAll(/[^A-Za-z0-9.-]/g, '')}'`;
-  const taken = await query(source, migration, `select count(*) from alias where alias_host = ${name}`);
+  const taken = await query(
+    source,
+    migration,
+    `select count(*) from alias where alias_host = ${name}`,
+  );
   if (Number(taken[0]?.[0]) > 0 && !(await has(source, 'undo/freeze')))
     throw new UserError(
       `${source.label}: table alias names ${other} already, so what is redirected could not be told from it. Correct these rows first`,

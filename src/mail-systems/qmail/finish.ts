@@ -69,9 +69,12 @@ async function closeOld({ old, new: fresh, migration }: MailContext): Promise<st
   };
   const demand = async (cure: string) => {
     const count = await waiting();
-    if (count > 0) throw new UserError(`${old.label}: ${count} messages wait in its queue. ${cure}`);
+    if (count > 0)
+      throw new UserError(`${old.label}: ${count} messages wait in its queue. ${cure}`);
   };
-  await demand('Run drain again, then finish; mail for others may take its time, look at qmail-qread');
+  await demand(
+    'Run drain again, then finish; mail for others may take its time, look at qmail-qread',
+  );
   await tell(old, ['close', group, 'smtpd']);
   try {
     await demand('OLD runs again; run drain, then finish');

@@ -234,7 +234,11 @@ async function openMailboxes(host: MailHost): Promise<string> {
     ask(host, 'listening', ...mailboxPorts.map(String)),
     ask(host, 'sessions'),
   ]);
-  return [services, ports.replace(/^/gm, ports === '' ? '' : 'port '), sessions.replace(/^/gm, sessions === '' ? '' : 'process ')]
+  return [
+    services,
+    ports.replace(/^/gm, ports === '' ? '' : 'port '),
+    sessions.replace(/^/gm, sessions === '' ? '' : 'process '),
+  ]
     .filter((text) => text !== '')
     .join('\n');
 }

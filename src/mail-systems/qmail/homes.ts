@@ -64,7 +64,8 @@ export async function readHomes(host: MailHost, migration: Migration): Promise<H
   const own = new Set(named.map((home) => home.path));
   const others = [...assignedHomes(assign), ...(await tableHomes(host, migration))];
   const homes = unique([...named, ...others.filter((home) => !own.has(home.path))]);
-  const of = (kind: string) => rows.filter(([first]) => first === kind).map(([, file = '']) => file);
+  const of = (kind: string) =>
+    rows.filter(([first]) => first === kind).map(([, file = '']) => file);
   return {
     homes,
     siblings: await siblingsOf(host, homes),
@@ -119,14 +120,20 @@ async function siblingsOf(
          if [ -d "$parent" ]; then find "$parent" -mindepth 1 -maxdepth 1 -printf 'entry\\t%p\\n'; fi
        done`,
       [],
-      { stdin: parents.map((parent) => `${parent}\n`).join(''), purpose: 'list what lies beside the homes' },
+      {
+        stdin: parents.map((parent) => `${parent}\n`).join(''),
+        purpose: 'list what lies beside the homes',
+      },
     ),
   );
   const siblings = new Map<string, string[]>();
   let entries: string[] = [];
   for (const line of result.stdout.toString('utf8').split('\n')) {
     const [kind, path = ''] = line.split('\t');
-    if (kind === 'parent') siblings.set(path, (entries = []));
+    if (kind === 'parent') {
+      entries = [];
+      siblings.set(path, entries);
+    }
     if (kind === 'entry') entries.push(path);
   }
   return siblings;

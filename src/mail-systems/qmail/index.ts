@@ -22,7 +22,10 @@ export const qmail: MailSystem = {
   freezeModes: ['hold'],
   service: { startTls: false, mailbox: 'pop3' },
   async refusals({ old, new: target, migration }) {
-    const [there, here] = await Promise.all([refusals(old, migration), refusals(target, migration)]);
+    const [there, here] = await Promise.all([
+      refusals(old, migration),
+      refusals(target, migration),
+    ]);
     return [...there, ...here];
   },
   async checks(context, fresh) {
@@ -114,4 +117,3 @@ async function contents({ migration, source }: MailContext): Promise<Contents> {
   );
   return { stores, carried: outermost.sort(), bookkeeping: [] };
 }
-

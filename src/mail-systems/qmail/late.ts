@@ -107,7 +107,11 @@ async function last(host: MailHost): Promise<number> {
 }
 
 /** Writes the list of a batch, unless a run before has; how many messages it has. */
-async function makeList(host: MailHost, number: number, stores: readonly string[]): Promise<number> {
+async function makeList(
+  host: MailHost,
+  number: number,
+  stores: readonly string[],
+): Promise<number> {
   const result = await host.change(
     script(
       `umask 077
@@ -197,7 +201,8 @@ export function beforeReturn(context: MailContext): readonly Step[] {
     {
       id: 'deliver-queue',
       title: 'Let NEW deliver what waits in its queue',
-      done: async () => (await ask(fresh, 'running', 'send')) !== '' && !(await has(fresh, 'stuck')),
+      done: async () =>
+        (await ask(fresh, 'running', 'send')) !== '' && !(await has(fresh, 'stuck')),
       do: async () => {
         if (await has(fresh, 'stuck')) await freeHomes({ ...context, new: fresh });
         await openRole(fresh, 'send');

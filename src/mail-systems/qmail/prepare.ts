@@ -14,13 +14,13 @@ import {
   virtualDomains,
   writeControl,
 } from './control.ts';
+import { loadSteps } from './database-steps.ts';
 import { keepFingerprint } from './fingerprint.ts';
+import { mailboxPorts, namesOf } from './freeze.ts';
 import { homingStep } from './homing.ts';
 import { has, mark, unmark } from './marks.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
-import { mailboxPorts, namesOf } from './freeze.ts';
-import { loadSteps } from './database-steps.ts';
 
 /** Undo records on both hosts of what `prepare` adds to their control files. */
 export const configuration = 'configuration';
@@ -113,7 +113,8 @@ function afterReturn({ target }: MailContext): Step {
 /** What `freeze` changed in the control files is as it was; services stay closed. */
 export async function restoreControl(host: MailHost): Promise<void> {
   await host.edit('undo-some', ['freeze', ...controlRecords, 'sticky', 'database']);
-  for (const name of ['redirected', 'held-local', 'forward-ready', 'tables-redirected']) await unmark(host, name);
+  for (const name of ['redirected', 'held-local', 'forward-ready', 'tables-redirected'])
+    await unmark(host, name);
 }
 
 /**
@@ -128,7 +129,9 @@ export function fenceSteps(context: MailContext): readonly Step[] {
   const ports = [...mailboxPorts, ...(takesMail ? [] : [25])].map(String);
   const open = async () => {
     const running = await Promise.all(closed.map((role) => ask(target, 'running', role)));
-    return [...running, await ask(target, 'listening', ...ports)].filter((text) => text !== '').join('\n');
+    return [...running, await ask(target, 'listening', ...ports)]
+      .filter((text) => text !== '')
+      .join('\n');
   };
   return [
     {
@@ -202,11 +205,14 @@ function additions(there: Control, here: Control): Additions {
   const names = movedNames(there);
   const virtualThere = new Map(virtualDomains(there).map(({ name, prepend }) => [name, prepend]));
   return {
-    locals: names.filter((name) => !virtualThere.has(name) && !virtual.has(name) && !local.has(name)),
+    locals: names.filter(
+      (name) => !virtualThere.has(name) && !virtual.has(name) && !local.has(name),
+    ),
     virtualdomains: names
       .filter((name) => virtualThere.has(name) && !virtual.has(name) && !local.has(name))
       .map((name) => `${name}:${virtualThere.get(name)}`),
-    rcpthosts: here.files.get('rcpthosts') === undefined ? [] : names.filter((name) => !accepted.has(name)),
+    rcpthosts:
+      here.files.get('rcpthosts') === undefined ? [] : names.filter((name) => !accepted.has(name)),
   };
 }
 

@@ -10,7 +10,10 @@ export interface Queued {
   /** Seconds since 1970. */
   readonly born: number;
   /** Those that are not done yet. */
-  readonly recipients: readonly { readonly channel: 'local' | 'remote'; readonly address: string }[];
+  readonly recipients: readonly {
+    readonly channel: 'local' | 'remote';
+    readonly address: string;
+  }[];
 }
 
 export interface Queue {

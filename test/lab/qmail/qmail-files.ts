@@ -65,8 +65,7 @@ export function assign(role: Role, mailboxes: readonly string[], isMysql: boolea
 
 /** dot-qmail(7): what each home or alias says; a Maildir alone needs no file. */
 export function dotQmail(): Readonly<Record<string, string>> {
-  const to = (address: string) =>
-    (aliases[address] ?? []).map((each) => `&${each}\n`).join('');
+  const to = (address: string) => (aliases[address] ?? []).map((each) => `&${each}\n`).join('');
   const third = virtualUser(3);
   const bert = `bert@${domains.local}`;
   const others = (address: string) =>
@@ -109,7 +108,8 @@ export function tables(role: Role, mailboxes: readonly string[]): string {
 insert into virtual values ('${user}', '${user}', '${domains.virtual}');`;
           }),
           ...(aliases[`team@${domains.virtual}`] ?? []).map(
-            (to) => `insert into alias values ('alias', 'team@${domains.virtual}', '${localPart(to)}', '');`,
+            (to) =>
+              `insert into alias values ('alias', 'team@${domains.virtual}', '${localPart(to)}', '');`,
           ),
           `insert into alias values ('alias', 'forward@${domains.virtual}', 'friend', '${outside.domain}');`,
           ...['team', 'forward'].map(
@@ -175,7 +175,8 @@ export function popUsers(role: Role, mailboxes: readonly string[]): string {
 export function services(role: Role, smtpUser: string): Readonly<Record<string, string>> {
   const server = `tcpserver -v -R -H -l 0 -c 100 ${smtpUser}`;
   return {
-    'qmail-send': 'exec env - PATH="/var/qmail/bin:/usr/bin:/bin" qmail-start ./Maildir/ splogger qmail',
+    'qmail-send':
+      'exec env - PATH="/var/qmail/bin:/usr/bin:/bin" qmail-start ./Maildir/ splogger qmail',
     'qmail-smtpd': `exec ${server} 0 25 /var/qmail/bin/qmail-smtpd 2>&1`,
     'qmail-pop3d': `exec tcpserver -v -R -H -l 0 0 110 /var/qmail/bin/qmail-popup ${hostName(role)} /usr/local/bin/checkpassword /var/qmail/bin/qmail-pop3d Maildir 2>&1`,
   };
