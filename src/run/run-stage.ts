@@ -17,7 +17,10 @@ import { locked } from './run-locked.ts';
 /** Runs one stage but `plan`: refuse, compare the digest, ask the gate, lock, steps. */
 export async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   const action = actionOf(stage, parts.inputs.pass);
-  const rules = { freezeMode: parts.migration.freeze.mode };
+  const rules = {
+    freezeMode: parts.migration.freeze.mode,
+    newQueuesMail: parts.migration.qmail?.strategy === 'redirect',
+  };
   const entries = await Journal.read(parts.files);
   // Asked while the hosts are: in the freeze every second counts.
   const asked = askGate(parts);
