@@ -18,7 +18,7 @@ const commands = {
   rehearse: { script: 'test/rehearsal/rehearse.ts', lab: true },
   bench: { script: 'test/bench/bench.ts', lab: true },
   property: { script: 'test/transfer/property.ts', lab: false },
-  torture: { script: 'test/faults/torture.ts', lab: true },
+  torture: { script: 'test/torture/torture.ts', lab: false },
   stage: { script: 'src/driver/stage.ts', lab: false },
   test: { run: test },
 };

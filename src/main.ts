@@ -12,6 +12,7 @@ import { migrationFiles } from './hosts/migration-files.ts';
 import { registerSecret } from './hosts/redaction.ts';
 import type { MailSystem } from './mail-systems/mail-system.ts';
 import { postfixDovecot } from './mail-systems/postfix-dovecot/index.ts';
+import { qmail } from './mail-systems/qmail/index.ts';
 import { refusal } from './report/summary.ts';
 import { jobState } from './run/job-state.ts';
 import { outcome } from './run/outcome.ts';
@@ -24,6 +25,7 @@ import { removePassKey } from './transfer/pass-key.ts';
 
 const systems: Readonly<Record<Migration['mail-system'], MailSystem>> = {
   'postfix-dovecot': postfixDovecot,
+  qmail,
 };
 
 /** Runs one stage. */

@@ -53,7 +53,10 @@ interface Start {
 async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Promise<Result> {
   const { entries, state, asked, progress } = start;
   const action = actionOf(stage, parts.inputs.pass);
-  const rules = { freezeMode: parts.migration.freeze.mode };
+  const rules = {
+    freezeMode: parts.migration.freeze.mode,
+    newQueuesMail: parts.migration.qmail?.strategy === 'redirect',
+  };
   demand(mayRun(action, state, rules), stage, state);
   const context = contextOf(
     parts,
