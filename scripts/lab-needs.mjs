@@ -23,6 +23,7 @@ const needs = [
   { what: 'unshare', package: 'util-linux' },
   { what: 'nsenter', package: 'util-linux' },
   { what: 'flock', package: 'util-linux' },
+  { what: 'strace', package: 'strace' },
 ];
 
 const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];

@@ -156,7 +156,10 @@ make_room() {
 recorded() { ls -d "$base/undo/$1"/[0-9][0-9][0-9][0-9]-"$2" >/dev/null 2>&1; }
 
 record() { # GROUP ID KIND WHAT, the state before on standard input
-  mkdir -p "$base/undo/$1"
+  if [ ! -d "$base/undo/$1" ]; then
+    mkdir -p "$base/undo/$1"
+    durable "$base" "$base/undo"
+  fi
   temporary="$base/undo/$1/.new.$$"
   rm -rf -- "$temporary"
   mkdir "$temporary"
@@ -166,7 +169,7 @@ record() { # GROUP ID KIND WHAT, the state before on standard input
   last=$(ls "$base/undo/$1" | sed -n '$s/-.*//p')
   count=0
   if [ -n "$last" ]; then count=$((1$last - 9999)); fi # 10008 - 9999: a leading 0 would be octal
-  durable "$temporary/kind" "$temporary/what" "$temporary/before"
+  durable "$temporary/kind" "$temporary/what" "$temporary/before" "$temporary"
   mv -- "$temporary" "$base/undo/$1/$(printf '%04d' "$count")-$2"
   durable "$base/undo/$1"
 }
@@ -196,7 +199,12 @@ edit_postconf() { # GROUP PARAMETER VALUE [PARAMETER VALUE...]
 
 # Every Postfix program waits up to 2 s before it reads a main.cf that is younger than that, lest it
 # be written still (dict_open(3)). Ours is renamed into place, whole: no mail need wait for it.
-settle() { touch -d "@$(($(now) - 5))" -- "$(postconf -dh config_directory)/main.cf"; }
+# postconf syncs the file, but not the rename: what closes a host must outlive a power cut.
+settle() {
+  folder=$(postconf -dh config_directory)
+  touch -d "@$(($(now) - 5))" -- "$folder/main.cf"
+  durable "$folder"
+}
 
 edit_master() { # GROUP ID SERVICE/TYPE ENTRY
   if ! recorded "$1" "$2"; then
@@ -204,6 +212,7 @@ edit_master() { # GROUP ID SERVICE/TYPE ENTRY
     printf '%s' "$before" | record "$1" "$2" master "$3"
   fi
   postconf -M "$3=$4"
+  durable "$(postconf -dh config_directory)"
 }
 
 edit_file() { # GROUP ID PATH MODE OWNER:GROUP < content

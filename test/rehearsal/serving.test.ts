@@ -55,6 +55,15 @@ describe('servings', () => {
   });
 });
 
+it('ends the sessions that Dovecot had when it was stopped', () => {
+  const stopped = {
+    ...line(5, 'Stopped dovecot.service - Dovecot IMAP server.'),
+    program: 'systemd',
+  };
+  const found = servings('old', [line(1, login(u1, 361)), stopped, line(9, 'anything')]);
+  expect(found.map(({ from, to }) => [from, to])).toEqual([[1, 5]]);
+});
+
 describe('overlaps', () => {
   const both = (old: readonly LogLine[], target: readonly LogLine[]) =>
     overlaps([...servings('old', old), ...servings('new', target)]);

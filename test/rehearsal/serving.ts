@@ -40,6 +40,15 @@ export function servings(host: string, lines: readonly LogLine[]): readonly Serv
   for (const { at, boot } of lines) lastOfBoot.set(boot, at);
   for (const line of lines) {
     const { at, boot } = line;
+    // systemd says so when no process of the unit is left: no session has outlived it.
+    if (line.program === 'systemd' && /^Stopped dovecot\.service/.test(line.text)) {
+      for (const [key, session] of open) {
+        if (!key.startsWith(`${boot} `)) continue;
+        all.push({ ...session, to: at });
+        open.delete(key);
+      }
+      continue;
+    }
     const point = (user: string, what: string) =>
       all.push({ host, mailbox: mailboxOf(user), from: at, to: at, what });
     const login = /^(imap|pop3)-login: (?:Info: )?Login: user=<([^>]*)>.*\bmpid=(\d+)/.exec(
@@ -126,7 +135,7 @@ export async function readServing(lab: Lab, since: number): Promise<readonly Ser
 /** The mail programs' lines of a host's journal, in the order of time. */
 export async function readLog(host: LabHost, since: number): Promise<readonly LogLine[]> {
   const { stdout } = await host.sh(
-    `journalctl --no-pager -o json --output-fields=_SOURCE_REALTIME_TIMESTAMP,SYSLOG_IDENTIFIER,_PID,MESSAGE --since "@$1" -t dovecot -t postfix/virtual -t postfix/lmtp -t postfix/local -t postfix/smtp -t postfix/qmgr -t postfix/cleanup -t postfix/smtpd -t postfix/pipe -t postfix/error`,
+    `journalctl --no-pager -o json --output-fields=_SOURCE_REALTIME_TIMESTAMP,SYSLOG_IDENTIFIER,_PID,MESSAGE --since "@$1" -t systemd -t dovecot -t postfix/virtual -t postfix/lmtp -t postfix/local -t postfix/smtp -t postfix/qmgr -t postfix/cleanup -t postfix/smtpd -t postfix/pipe -t postfix/error`,
     [String(Math.floor(since / 1000))],
   );
   return stdout

@@ -52,6 +52,7 @@ export async function tortureRun(
     verdict = await takeVerdict({
       ...{ world, load, snapshots, startedAt: began },
       seed: seedInventory,
+      diskFull: operator.fired.some(({ kind }) => kind === 'disk-full'),
       untouched: drawing.backAfter === 'prepare',
       owner: drawing.backAfter === undefined ? 'new' : 'old',
     });

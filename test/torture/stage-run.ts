@@ -79,10 +79,13 @@ class Staged {
 
   async run(): Promise<StageRun> {
     const [stage, own] = stageOf(this.#action);
-    const journal = watchJournal(this.#lab, ({ kind }) => {
-      this.#phase = kind === 'intent' ? 'during' : 'after';
-      this.#reach(kind === 'intent' ? 'intent' : 'after');
-    });
+    const journal =
+      this.#waiting.length === 0
+        ? undefined
+        : watchJournal(this.#lab, ({ kind }) => {
+            this.#phase = kind === 'intent' ? 'during' : 'after';
+            this.#reach(kind === 'intent' ? 'intent' : 'after');
+          });
     try {
       const result = await this.#migration.run(
         stage,
@@ -103,7 +106,7 @@ class Staged {
       return { result, second: this.#second, fired: this.#fired, titles: this.#titles };
     } finally {
       this.#end();
-      journal.stop();
+      journal?.stop();
       await Promise.allSettled(this.#work);
     }
   }

@@ -18,6 +18,8 @@ export interface Verdict {
   readonly doubled: readonly Finding[];
   /** Doubles that SMTP or LMTP made when a host died in mid-reply, each with its line of the log. */
   readonly rfc1047: readonly string[];
+  /** Flags that a server with a full disk said it had set. */
+  readonly flagsOnFullDisk: number;
   /** Files that wait in a queue, by host. */
   readonly stuck: readonly string[];
   readonly uidChanges: number;
@@ -60,6 +62,8 @@ export interface Case {
   /** OLD or NEW at times when UIDs were given that must stay. */
   readonly snapshots: readonly Snapshot[];
   readonly startedAt: number;
+  /** Filled disks on the way: Dovecot then answers OK to flags that it keeps in memory only. */
+  readonly diskFull?: boolean;
   /** Rolled back before anything was copied: NEW is as its administrator had it, services and all. */
   readonly untouched?: boolean;
 }
@@ -81,7 +85,10 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
     [lab.host('old'), lab.host('new')],
     last.doubled,
   );
-  const uidChanges = what.snapshots.flatMap((before) => compareUidLists(before, final));
+  const uidChanges = [
+    ...what.snapshots.flatMap((before) => compareUidLists(before, final)),
+    ...last.uidChanges,
+  ].filter(({ mailbox, what: name }) => !moved(what, mailbox, name));
   const serving = await readServing(lab, what.startedAt);
   return {
     sent: last.sent,
@@ -90,8 +97,9 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
     lost: last.lost,
     doubled: rest,
     rfc1047: explained,
+    flagsOnFullDisk: what.diskFull ? last.flagChanges.length : 0,
     stuck: await stuck(lab, owner),
-    uidChanges: uidChanges.length + last.uidChanges.length,
+    uidChanges: uidChanges.length,
     disorder: [
       ...(isDrained ? [] : ['some mail still waits at its sender']),
       ...last.bounced.map(
@@ -104,12 +112,11 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
         ({ messageId, mailbox, before, after }) =>
           `misfiled: ${messageId} in ${mailbox}: ${before}, now ${after}`,
       ),
-      ...last.flagChanges.map(
+      ...(what.diskFull ? [] : last.flagChanges).map(
         ({ messageId, mailbox, before, after }) =>
           `flags: ${messageId} in ${mailbox}: ${before}, now ${after}`,
       ),
       ...uidChanges.map((change) => `uid: ${JSON.stringify(change)}`),
-      ...last.uidChanges.map((change) => `uid: ${JSON.stringify(change)}`),
     ],
     servers,
     overlaps: overlaps(serving).map(
@@ -118,6 +125,15 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
     ),
     leftovers: await leftovers(lab),
   };
+}
+
+/** Whether the mailbox's own mail program has moved this file, perhaps away and back: a new UID is due. */
+function moved({ snapshots, load }: Case, mailbox: string, base: string): boolean {
+  const ids = snapshots.flatMap(({ messages }) =>
+    messages.filter((message) => message.mailbox === mailbox && message.base === base),
+  );
+  const touched = load.evidence.touched.filter((each) => each.mailbox === mailbox);
+  return ids.some(({ messageId }) => touched.some((each) => each.messageId === messageId));
 }
 
 function judgeNow({ load, seed, snapshots }: Case, final: Snapshot): Account {
@@ -146,8 +162,11 @@ async function settled(what: Case): Promise<void> {
   }
 }
 
+/** Postfix's own notices to the postmaster, whose mailbox the lab does not have, are not counted. */
 const queues = `cd /var/spool/postfix
-find maildrop incoming active deferred hold "$@" -type f 2>/dev/null | head -n 20`;
+find maildrop incoming active deferred hold "$@" -type f 2>/dev/null | while read -r file; do
+  postcat -e "$file" 2>/dev/null | grep -qa '^sender: double-bounce@' || printf '%s\\n' "$file"
+done | head -n 20`;
 
 /**
  * What waits in a queue of Postfix, or on the owner in one that was set aside. On the other host that
