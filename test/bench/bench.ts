@@ -6,7 +6,7 @@ import { type Lock, takeLock } from '../../src/engine/lock.ts';
 import { MailHost } from '../../src/hosts/mail-host.ts';
 import { migrationFiles } from '../../src/hosts/migration-files.ts';
 import { demandEqual } from '../../src/transfer/manifest.ts';
-import { transferPass } from '../../src/transfer/pass.ts';
+import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
 import { Lab } from '../lab/lab.ts';
 import { change, seed } from './mail-store.ts';
 
@@ -63,18 +63,34 @@ class Bench {
 
   /** Seconds of one pass of ours, as a stage runs it: key, connection, copy, sync, key removed. */
   ours(live: boolean): Promise<number> {
-    return seconds(() =>
-      transferPass({
-        source: this.#source,
-        target: this.#target,
-        targetPort: 22,
-        migration,
-        items: [{ path: store, kind: 'directory' }],
-        stores: [store],
-        live,
-        log: (line) => console.log(`  ${line}`),
-      }).then((line) => console.log(`  ${line}`)),
-    );
+    return this.#pass(() => transferPass({ ...this.#options(), live }));
+  }
+
+  /** A live pass that leaves a connection open. */
+  hold(): Promise<number> {
+    return this.#pass(() => passAndHold({ ...this.#options(), live: true }));
+  }
+
+  /** Seconds of a final pass over the connection that is held open. */
+  held(): Promise<number> {
+    return this.#pass(() => finalPass(this.#options()));
+  }
+
+  #pass(work: () => Promise<string>): Promise<number> {
+    return seconds(async () => console.log(`  ${await work()}`));
+  }
+
+  #options() {
+    return {
+      source: this.#source,
+      target: this.#target,
+      targetPort: 22,
+      migration,
+      items: [{ path: store, kind: 'directory' as const }],
+      stores: [store],
+      live: false,
+      log: (line: string) => console.log(`  ${line}`),
+    };
   }
 
   compare(): Promise<number> {
@@ -131,34 +147,47 @@ async function bulk(bench: Bench, runs: number): Promise<readonly Figures[]> {
   return [rsync, tar];
 }
 
+/** Long enough for the ctimes of what was just changed to prove something. */
+const aWhile = 'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do sleep 0.2; done';
+
+/** How rsync connects: anew each time, or over a connection that is open. */
+const anew = '-o ControlPath=none';
+const shared = '-o ControlMaster=auto -o ControlPath=/run/bench-%C -o ControlPersist=600';
+
 async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
-  const pass: Figures = {
-    title: 'final pass against `rsync -azH --delete`, warm, connections not open',
-    ours: [],
-    theirs: [],
-  };
-  const both: Figures = {
-    title: 'final pass and compare against `rsync -azH --delete` alone',
-    ours: [],
-    theirs: [],
-  };
+  const figures = (title: string): Figures => ({ title, ours: [], theirs: [] });
+  const held = figures(
+    'final pass against `rsync -azH --delete`, warm, both with their connection open',
+  );
+  const fresh = figures('final pass against `rsync -azH --delete`, warm, both connect first');
+  const both = figures(
+    'final pass and compare against `rsync -azH --delete` alone, connections open',
+  );
+  const rsync = (how: string) =>
+    bench.theirs(`rsync -azH --delete -e 'ssh ${how}' ${store}/ new:${store}-rsync/`);
+  await bench.ours(true);
+  await rsync(shared);
   for (let run = 0; run < runs; run += 1) {
-    // The last live pass, and long enough ago for its ctimes to count.
+    await bench.run(aWhile);
     await bench.ours(true);
-    await bench.run(
-      'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do sleep 0.2; done',
-    );
-    await bench.ours(true);
-    await bench.run(change, [store, String(run)]);
-    const ours = await bench.ours(false);
+    await bench.run(change, [store, String(2 * run)]);
+    fresh.ours.push(await bench.ours(false));
+    fresh.theirs.push(await rsync(anew));
+    await bench.run(aWhile);
+    await bench.hold();
+    await bench.run(change, [store, String(2 * run + 1)]);
+    const ours = await bench.held();
     const compare = await bench.compare();
-    const theirs = await bench.theirs(`rsync -azH --delete ${store}/ new:${store}-rsync/`);
-    pass.ours.push(ours);
+    const theirs = await rsync(shared);
+    console.log(
+      `run ${run}: held ${ours.toFixed(2)}, compare ${compare.toFixed(2)}, rsync ${theirs.toFixed(2)}`,
+    );
+    held.ours.push(ours);
+    held.theirs.push(theirs);
     both.ours.push(ours + compare);
-    pass.theirs.push(theirs);
     both.theirs.push(theirs);
   }
-  return [pass, both];
+  return [held, fresh, both];
 }
 
 function median(values: readonly number[]): number {

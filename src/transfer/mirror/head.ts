@@ -120,7 +120,7 @@ my $lock;
 sub lock_folder {
     my ($folder) = @_;
     open($lock, '>>', "$folder/transfer-lock") or die "can't write $folder/transfer-lock: $!\n";
-    for (1 .. 60) { return if flock $lock, LOCK_EX | LOCK_NB; sleep 1 }
+    for (1 .. 1200) { return if flock $lock, LOCK_EX | LOCK_NB; select undef, undef, undef, 0.05 }
     die "another pass is still under way\n";
 }
 
