@@ -1,12 +1,14 @@
 import { parseArgs } from 'node:util';
+import { type SystemName, systemNames } from './systems/registry.ts';
 
 export interface RehearsalOptions {
-  readonly system: 'postfix-dovecot';
+  readonly system: SystemName;
   readonly mailboxes: number;
   readonly messages: number;
   /** Messages a second from outside. */
   readonly rate: number;
-  readonly freeze: 'hold' | 'stop';
+  /** Undefined: as the mail system does by itself. */
+  readonly freeze: 'hold' | 'stop' | undefined;
   readonly keep: boolean;
   readonly out: string | undefined;
   readonly seed: number | undefined;
@@ -17,11 +19,12 @@ export const help = `npm run rehearse -- [options]
 Moves a whole mail server between two hosts that it starts itself, while mail flows, and counts every
 message. Exit code 0 only when nothing was lost, doubled or bounced and no UID changed.
 
-  --system NAME      postfix-dovecot (default)
+  --system NAME      ${systemNames.join(', ')} (default: postfix-dovecot)
   --mailboxes N      plain mailboxes on OLD (default 300, at least 10)
   --messages N       messages in each of them before the move (default 60)
   --rate N           messages a second from outside while it runs (default 10)
-  --freeze MODE      hold (default): OLD goes on accepting; stop: OLD is down meanwhile
+  --freeze MODE      hold: OLD goes on accepting; stop: OLD is down meanwhile (default: as the mail
+                     system does by itself)
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
   --out DIR          write rehearsal.json, the job summaries and the logs there
@@ -37,7 +40,7 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
       mailboxes: { type: 'string', default: '300' },
       messages: { type: 'string', default: '60' },
       rate: { type: 'string', default: '10' },
-      freeze: { type: 'string', default: 'hold' },
+      freeze: { type: 'string' },
       seed: { type: 'string' },
       keep: { type: 'boolean', default: false },
       out: { type: 'string' },
@@ -45,16 +48,18 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
     },
   });
   if (values.help) return 'help';
-  if (values.system !== 'postfix-dovecot')
-    throw new Error(`--system ${values.system}: only postfix-dovecot is there`);
-  if (values.freeze !== 'hold' && values.freeze !== 'stop')
+  const system = systemNames.find((name) => name === values.system);
+  if (system === undefined)
+    throw new Error(`--system ${values.system}: write one of: ${systemNames.join(', ')}`);
+  const freeze = (['hold', 'stop'] as const).find((mode) => mode === values.freeze);
+  if (freeze === undefined && values.freeze !== undefined)
     throw new Error(`--freeze ${values.freeze}: write hold or stop`);
   return {
-    system: values.system,
+    system,
     mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
     messages: atLeast(0, 'messages', values.messages),
     rate: atLeast(1, 'rate', values.rate),
-    freeze: values.freeze,
+    freeze,
     seed: values.seed === undefined ? undefined : atLeast(0, 'seed', values.seed),
     keep: values.keep,
     out: values.out,
