@@ -49,7 +49,8 @@ function passOptions(context: StageContext, items: readonly Item[], live: boolea
 
 /**
  * Compares both hosts. Should they differ after the quick pass, rsync, which knows nothing of
- * Maildirs and looks at every file, gets a try before a person has to.
+ * Maildirs and looks at every file, gets a try before a person has to. That it was needed is a fault of
+ * the quick pass, and stands in the record, the summary and the log.
  */
 export async function compareOrRepair(context: StageContext): Promise<string> {
   try {
@@ -57,10 +58,12 @@ export async function compareOrRepair(context: StageContext): Promise<string> {
   } catch (error) {
     if (!(error instanceof TreesDiffer)) throw error;
     context.log.warning(`${error.message}. Trying once more with rsync`);
+    await context.note({ step: 'repair', text: error.message });
     const { stores, carried } = await contents(context);
     const items = await classify(context.old, [...stores, ...carried]);
     await rsyncPass(passOptions(context, items, false));
-    return compare(context);
+    const evidence = await compare(context);
+    return `${evidence}, but only AFTER A REPAIR by rsync: ${error.message}. Nothing is lost; please report this as a fault of mail-cutover`;
   }
 }
 

@@ -4,7 +4,8 @@ import { script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { demandEqual } from '../transfer/manifest.ts';
-import { classify, rsyncPass } from '../transfer/rsync-pass.ts';
+import { transferPass } from '../transfer/pass.ts';
+import { classify } from '../transfer/rsync-pass.ts';
 import { contents } from './copying.ts';
 import { freezeSteps } from './freeze.ts';
 import { handOver, has } from './ownership.ts';
@@ -106,27 +107,28 @@ async function trees(context: StageContext) {
   return {
     items: items.filter((item) => item.kind !== 'missing'),
     missing,
+    stores: [...new Set([...here.stores, ...there.stores])],
     bookkeeping: [...new Set([...here.bookkeeping, ...there.bookkeeping])],
   };
 }
 
 async function copyBack(context: StageContext, live: boolean): Promise<string> {
   const { source, target, migration } = context;
-  const { items, missing } = await trees(context);
+  const { items, missing, stores } = await trees(context);
   // What NEW never had, or has no more: OLD keeps it, and whoever reads the record knows.
   for (const path of missing)
     context.log.warning(`${source.label}: ${path} is not there; OLD keeps its own`);
   const queue = live ? [] : await classify(source, [`${source.folder}/queue`]);
-  await rsyncPass({
+  return transferPass({
     source,
     target,
     targetPort: migration[target.role].port,
     migration: migration.name,
     items: [...items, ...queue],
+    stores,
     live,
     log: (line) => context.log.info(line),
   });
-  return `${items.length} trees`;
 }
 
 async function compareBack(context: StageContext): Promise<string> {

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Command, Result } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { type Depth, demandEqual, differences, manifest } from './manifest.ts';
+import { type Depth, demandEqual, differences, type Manifest, manifests } from './manifest.ts';
 
 /*
  * The real script on this machine. Two hosts have the same path; here each sees the tree of its own
@@ -45,10 +45,11 @@ class LocalHost implements Host {
   constructor(address: string) {
     this.address = address;
   }
-  async read({ argv: [program = '', ...args] }: Command): Promise<Result> {
+  async read({ argv: [program = '', ...args], stdin }: Command): Promise<Result> {
     rmSync(join(temporary, 'host'), { force: true });
     symlinkSync(join(temporary, this.address), join(temporary, 'host'));
     const { status, signal, stdout, stderr } = spawnSync(program, args, {
+      input: stdin ?? '',
       env: { ...process.env, PATH: `${this.path}:${process.env['PATH']}` },
     });
     if (status !== 0) throw new Error(`exit code ${status}: ${stderr.toString('utf8')}`);
@@ -77,6 +78,12 @@ function twins(): void {
   writeFileSync(join(vmail(old), 'example.org/alice/dovecot-uidlist'), '3 V1 N3');
   symlinkSync('../alice', join(vmail(old), 'example.org/bob'));
   execFileSync('cp', ['-a', join(temporary, 'old'), join(temporary, 'new')]);
+}
+
+async function manifest(host: Host, path: string, depth: Depth): Promise<Manifest> {
+  const [[only] = []] = await manifests([host], [path], depth);
+  if (!only) throw new Error('no manifest');
+  return only;
 }
 
 const compare = (depth: Depth = 'names') => differences(old, target, there, depth);
@@ -213,21 +220,54 @@ describe('a manifest', () => {
     await expectDifferent('names', /1\.M1/);
   });
 
+  /** Puts a program of this name before the real one. */
+  function standIn(name: string, text: string): void {
+    mkdirSync(join(temporary, 'stand-ins'), { recursive: true });
+    writeFileSync(join(temporary, 'stand-ins', name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  }
+
+  function broken(): LocalHost {
+    const host = new LocalHost('old');
+    host.path = join(temporary, 'stand-ins');
+    return host;
+  }
+
   it.each(['find', 'sort', 'sha256sum', 'xargs'])(
-    'fails when %s fails, and is never silently equal',
+    'fails without perl when %s fails, and is never silently equal',
     async (program) => {
       twins();
-      const folder = join(temporary, 'stand-ins');
-      mkdirSync(folder);
-      writeFileSync(join(folder, program), `#!/bin/sh\n/usr/bin/${program} "$@"\nexit 1\n`, {
-        mode: 0o755,
-      });
-      const broken = new LocalHost('old');
-      broken.path = folder;
-      await expect(manifest(broken, there, 'full')).rejects.toThrow('exit code');
-      await expect(differences(broken, broken, there, 'full')).rejects.toThrow('exit code');
+      standIn('perl', 'exit 3');
+      standIn(program, `/usr/bin/${program} "$@"\nexit 1`);
+      await expect(manifest(broken(), there, 'full')).rejects.toThrow('exit code');
+      await expect(differences(broken(), broken(), there, 'full')).rejects.toThrow('exit code');
     },
   );
+
+  it.each(['perl', 'sha256sum', 'xargs'])('fails when %s fails', async (program) => {
+    twins();
+    standIn(program, `/usr/bin/${program} "$@"\nexit 1`);
+    await expect(manifest(broken(), there, 'full')).rejects.toThrow('exit code');
+  });
+
+  it('asks both hosts in the same way when one of them has no perl', async () => {
+    twins();
+    standIn('perl', 'exit 3');
+    const [there0 = [], here = []] = await manifests([broken(), target], [there], 'full');
+    expect(there0).toEqual(here);
+    const [quick = []] = await manifests([target], [there], 'full');
+    expect(quick[0]?.entries).toBe(here[0]?.entries);
+    expect(quick[0]?.digest).not.toBe(here[0]?.digest);
+  });
+
+  it('leaves out what does not count, and nothing else', async () => {
+    twins();
+    writeFileSync(join(box(old), '../maildirsize'), '1');
+    expect(await differences(old, target, there, 'full', ['maildirsize'])).toEqual([]);
+    await demandEqual(old, target, [there], 'full', ['maildirsize', 'stats.*']);
+    await expect(demandEqual(old, target, [there], 'full', ['maildirsiz'])).rejects.toThrow(
+      'differs',
+    );
+  });
 
   it.skipIf(process.getuid?.() === 0)('fails when a folder can not be read', async () => {
     twins();

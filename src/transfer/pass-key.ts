@@ -9,8 +9,10 @@ import { mirrorProgram } from './mirror-program.ts';
  * AUTHORIZED_KEYS FILE FORMAT).
  */
 export interface PassKey {
-  /** Words for rsync's `-e`, as one shell line. */
+  /** Words that start a connection, as one shell line. */
   readonly remoteShell: string;
+  /** The same for rsync's `-e`: connections that follow each other closely share one. */
+  readonly sharedShell: string;
   readonly destination: string;
   /** The target as ssh(1) takes it. */
   readonly host: string;
@@ -84,20 +86,22 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
   ]);
   const [targetCan = '', targetCipher = ''] = lines(admitted.stdout);
   const hasFastAes = sourceCipher === 'aes' && targetCipher === 'aes';
+  const remoteShell = [
+    'ssh',
+    '-i',
+    `${folder}/key`,
+    '-p',
+    String(options.targetPort),
+    '-o',
+    `UserKnownHostsFile=${folder}/known_hosts`,
+    '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
+    '-o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=15',
+    `-c ${(hasFastAes ? [...aesCiphers, chacha] : [chacha, ...aesCiphers]).join(',')}`,
+    '-l root',
+  ].join(' ');
   return {
-    remoteShell: [
-      'ssh',
-      '-i',
-      `${folder}/key`,
-      '-p',
-      String(options.targetPort),
-      '-o',
-      `UserKnownHostsFile=${folder}/known_hosts`,
-      '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
-      '-o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=15',
-      `-c ${(hasFastAes ? [...aesCiphers, chacha] : [chacha, ...aesCiphers]).join(',')}`,
-      '-l root',
-    ].join(' '),
+    remoteShell,
+    sharedShell: `${remoteShell} -o ControlMaster=auto -o ControlPath=${folder}/shared -o ControlPersist=15`,
     host: target.address,
     destination: target.address.includes(':') ? `[${target.address}]` : target.address,
     canMirror: sourceCan === 'mirror' && targetCan === 'mirror',

@@ -43,7 +43,7 @@ export async function rsyncItems(options: PassOptions, key: PassKey): Promise<vo
   for (const item of options.items.filter(({ kind }) => kind !== 'missing')) {
     await source.change(
       command(
-        rsyncWords(item, key.remoteShell, `${key.destination}::${key.module(directoryOf(item))}/`),
+        rsyncWords(item, key.sharedShell, `${key.destination}::${key.module(directoryOf(item))}/`),
         {
           allow: options.live ? [0, vanished] : [0],
           timeout: 6 * 3600,

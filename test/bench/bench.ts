@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -6,7 +6,7 @@ import { type Lock, takeLock } from '../../src/engine/lock.ts';
 import { MailHost } from '../../src/hosts/mail-host.ts';
 import { migrationFiles } from '../../src/hosts/migration-files.ts';
 import { demandEqual } from '../../src/transfer/manifest.ts';
-import { transferPass } from '../../src/transfer/pass.ts';
+import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
 import { Lab } from '../lab/lab.ts';
 import { change, seed } from './mail-store.ts';
 
@@ -16,10 +16,13 @@ import { change, seed } from './mail-store.ts';
  */
 const help = `npm run bench -- [options]
 
+  --only NAME     final or bulk (default both)
   --mailboxes N   on OLD (default 2000)
   --messages N    in each (default 150)
+  --sizes NAME    mixed: 10 KB on average; small: 1 to 2 KB (default mixed)
+  --cold          drop the machine's caches before each measurement
   --runs N        paired runs of each row (default 5)
-  --out FILE      where the table is written (default docs/benchmarks.md)
+  --out FILE      the page in which the section of this run is replaced or added (default docs/benchmarks.md)
   --help          this text`;
 
 const migration = 'bench';
@@ -36,8 +39,11 @@ class Bench {
   readonly #source: MailHost;
   readonly #target: MailHost;
 
-  constructor(lab: Lab) {
+  readonly #isCold: boolean;
+
+  constructor(lab: Lab, isCold: boolean) {
     this.#lab = lab;
+    this.#isCold = isCold;
     this.#source = this.#mailHost('old');
     this.#target = this.#mailHost('new');
   }
@@ -63,26 +69,49 @@ class Bench {
 
   /** Seconds of one pass of ours, as a stage runs it: key, connection, copy, sync, key removed. */
   ours(live: boolean): Promise<number> {
-    return seconds(() =>
-      transferPass({
-        source: this.#source,
-        target: this.#target,
-        targetPort: 22,
-        migration,
-        items: [{ path: store, kind: 'directory' }],
-        stores: [store],
-        live,
-        log: (line) => console.log(`  ${line}`),
-      }).then((line) => console.log(`  ${line}`)),
-    );
+    return this.#pass(() => transferPass({ ...this.#options(), live }));
+  }
+
+  /** A live pass that leaves a connection open. */
+  hold(): Promise<number> {
+    return this.#pass(() => passAndHold({ ...this.#options(), live: true }));
+  }
+
+  /** Seconds of a final pass over the connection that is held open. */
+  held(): Promise<number> {
+    return this.#pass(() => finalPass(this.#options()));
+  }
+
+  #forget(): void {
+    if (this.#isCold) writeFileSync('/proc/sys/vm/drop_caches', '3');
+  }
+
+  #pass(work: () => Promise<string>): Promise<number> {
+    this.#forget();
+    return seconds(async () => console.log(`  ${await work()}`));
+  }
+
+  #options() {
+    return {
+      source: this.#source,
+      target: this.#target,
+      targetPort: 22,
+      migration,
+      items: [{ path: store, kind: 'directory' as const }],
+      stores: [store],
+      live: false,
+      log: (line: string) => console.log(`  ${line}`),
+    };
   }
 
   compare(): Promise<number> {
+    this.#forget();
     return seconds(() => demandEqual(this.#source, this.#target, [store], 'names'));
   }
 
   /** Seconds of a command on OLD, in its shell, with the sync that ours has in it too. */
   theirs(text: string): Promise<number> {
+    this.#forget();
     return seconds(async () => {
       await this.#lab.host('old').mustSh(text);
       await this.#lab.host('new').mustSh('sync -f /srv');
@@ -111,54 +140,77 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
 }
 
 async function bulk(bench: Bench, runs: number): Promise<readonly Figures[]> {
-  const rsync: Figures = { title: 'bulk pass against `rsync -azH`, warm', ours: [], theirs: [] };
-  const tar: Figures = {
-    title: 'bulk pass against `tar c | ssh tar x`, warm',
-    ours: [],
-    theirs: [],
-  };
+  const rsync = figures('first pass against `rsync -azH`');
+  const tar = figures('first pass against `tar c \\| ssh tar x`');
+  const copy = figures('first pass against `cp -a` on one disk (a limit, not a rival)');
   await bench.run(`tar c -C ${store} . | wc -c`); // warm
   for (let run = 0; run < runs; run += 1) {
+    // Aside, not away: after a large rm the same disk is slower for minutes.
     await bench.onTarget(
-      `rm -rf ${store} ${store}-rsync ${store}-tar /var/lib/mail-cutover/${migration}/transfer-token; mkdir -p ${store}-tar; sync`,
+      `mkdir -p ${store}-aside; for path in ${store} ${store}-rsync ${store}-tar; do if [ -e "$path" ]; then mv "$path" "${store}-aside/\${path##*/}.${run}"; fi; done
+       rm -f /var/lib/mail-cutover/${migration}/transfer-token; mkdir ${store}-tar; sync`,
     );
+    await bench.run(`rm -f /var/lib/mail-cutover/${migration}/transfer-note; sync`);
     const ours = await bench.ours(true);
-    rsync.ours.push(ours);
-    tar.ours.push(ours);
-    rsync.theirs.push(await bench.theirs(`rsync -azH ${store}/ new:${store}-rsync/`));
-    tar.theirs.push(await bench.theirs(`tar c -C ${store} . | ssh new tar x -C ${store}-tar`));
+    const theirs = [
+      await bench.theirs(`rsync -azH ${store}/ new:${store}-rsync/`),
+      await bench.theirs(`tar c -C ${store} . | ssh new tar x -C ${store}-tar`),
+      await bench.theirs(`cp -a ${store} ${store}-copy.${run}; sync -f /srv`),
+    ];
+    console.log(
+      `run ${run}: ours ${ours.toFixed(2)}, rsync, tar, cp ${theirs.map((t) => t.toFixed(2))}`,
+    );
+    for (const [index, row] of [rsync, tar, copy].entries()) {
+      row.ours.push(ours);
+      row.theirs.push(theirs[index] ?? 0);
+    }
   }
-  return [rsync, tar];
+  return [rsync, tar, copy];
 }
 
+function figures(title: string): Figures {
+  return { title, ours: [], theirs: [] };
+}
+
+/** Long enough for the ctimes of what was just changed to prove something. */
+const aWhile = 'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do sleep 0.2; done';
+
+/** How rsync connects: anew each time, or over a connection that is open. */
+const anew = '-o ControlPath=none';
+const shared = '-o ControlMaster=auto -o ControlPath=/run/bench-%C -o ControlPersist=600';
+
 async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
-  const pass: Figures = {
-    title: 'final pass against `rsync -azH --delete`, warm, connections not open',
-    ours: [],
-    theirs: [],
-  };
-  const both: Figures = {
-    title: 'final pass and compare against `rsync -azH --delete` alone',
-    ours: [],
-    theirs: [],
-  };
+  const held = figures('final pass against `rsync -azH --delete`, both with their connection open');
+  const fresh = figures('final pass against `rsync -azH --delete`, both connect first');
+  const both = figures(
+    'final pass and compare against `rsync -azH --delete` alone, connections open',
+  );
+  const rsync = (how: string) =>
+    bench.theirs(`rsync -azH --delete -e 'ssh ${how}' ${store}/ new:${store}-rsync/`);
+  await bench.ours(true);
+  await bench.onTarget(`cp -a ${store} ${store}-rsync`);
+  await rsync(shared);
   for (let run = 0; run < runs; run += 1) {
-    // The last live pass, and long enough ago for its ctimes to count.
+    await bench.run(aWhile);
     await bench.ours(true);
-    await bench.run(
-      'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do sleep 0.2; done',
-    );
-    await bench.ours(true);
-    await bench.run(change, [store, String(run)]);
-    const ours = await bench.ours(false);
+    await bench.run(change, [store, String(2 * run)]);
+    fresh.ours.push(await bench.ours(false));
+    fresh.theirs.push(await rsync(anew));
+    await bench.run(aWhile);
+    await bench.hold();
+    await bench.run(change, [store, String(2 * run + 1)]);
+    const ours = await bench.held();
     const compare = await bench.compare();
-    const theirs = await bench.theirs(`rsync -azH --delete ${store}/ new:${store}-rsync/`);
-    pass.ours.push(ours);
+    const theirs = await rsync(shared);
+    console.log(
+      `run ${run}: held ${ours.toFixed(2)}, compare ${compare.toFixed(2)}, rsync ${theirs.toFixed(2)}`,
+    );
+    held.ours.push(ours);
+    held.theirs.push(theirs);
     both.ours.push(ours + compare);
-    pass.theirs.push(theirs);
     both.theirs.push(theirs);
   }
-  return [pass, both];
+  return [held, fresh, both];
 }
 
 function median(values: readonly number[]): number {
@@ -175,51 +227,85 @@ function row({ title, ours, theirs }: Figures): string {
   return `| ${title} | ${median(ours).toFixed(2)} s (${spread(ours)}) | ${median(theirs).toFixed(2)} s (${spread(theirs)}) | ${median(ratios).toFixed(1)} (${spread(ratios)}) |`;
 }
 
-function page(
-  figures: readonly Figures[],
-  options: { mailboxes: string; messages: string; runs: string },
-  size: string,
-): string {
-  const machine = `${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}`;
-  return `# Benchmarks
+interface Options {
+  readonly only?: string | undefined;
+  readonly mailboxes: string;
+  readonly messages: string;
+  readonly sizes: string;
+  readonly cold: boolean;
+  readonly runs: string;
+}
 
-Written by \`npm run bench -- --mailboxes ${options.mailboxes} --messages ${options.messages} --runs ${options.runs}\` on ${new Date().toISOString().slice(0, 10)}: two hosts of the lab on one machine with ${machine}. The store: ${options.mailboxes} mailboxes, ${Number(options.mailboxes) * Number(options.messages)} messages, ${size}. Medians of ${options.runs} paired runs, smallest and largest in brackets. Ours is the engine from the runner: it makes the key of the pass, opens the connection, copies, brings to disk and removes the key. Theirs is the command on OLD with a key that is there, and \`sync -f\` on NEW.
+const intro = `# Benchmarks
+
+Each section is written by \`npm run bench\` with the options in it. Two hosts of the lab on one machine, so
+both ends, and whatever else the machine did, share its processors. Medians of paired runs, smallest and
+largest in brackets; the ratio is the median of the ratios of the pairs. Ours is the engine as a stage runs
+it, from the runner, over SSH: what is not held open (key, connection) is in its time. Theirs is the command
+on OLD with a key that is there. Both end with \`sync\` on NEW.
+`;
+
+function section(rows: readonly Figures[], options: Options, size: string): string {
+  const count = Number(options.mailboxes) * Number(options.messages);
+  const what = `${options.only ?? 'all'}, ${count.toLocaleString('en')} messages${options.cold ? ', cold caches' : ''}`;
+  const words = Object.entries(options).flatMap(([name, value]) =>
+    value === undefined || value === false
+      ? []
+      : [value === true ? `--${name}` : `--${name} ${value}`],
+  );
+  return `## ${what}
+
+\`npm run bench -- ${words.join(' ')}\`, ${new Date().toISOString().slice(0, 10)}, ${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}. ${options.mailboxes} mailboxes, ${size}.
 
 | work | ours | theirs | times faster |
 | --- | --- | --- | --- |
-${figures.map(row).join('\n')}
+${rows.map(row).join('\n')}
 `;
+}
+
+/** The page with this section in the place of one of the same title, or at its end. */
+function withSection(page: string, text: string): string {
+  const [title] = text.split('\n');
+  const [head = '', ...parts] = (page === '' ? intro : page).split(/^(?=## )/m);
+  const others = parts.filter((part) => !part.startsWith(`${title}\n`));
+  return [head.trimEnd(), ...others.map((part) => part.trimEnd()), text.trimEnd()]
+    .join('\n\n')
+    .concat('\n');
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      only: { type: 'string' },
       mailboxes: { type: 'string', default: '2000' },
       messages: { type: 'string', default: '150' },
+      sizes: { type: 'string', default: 'mixed' },
+      cold: { type: 'boolean', default: false },
       runs: { type: 'string', default: '5' },
       out: { type: 'string', default: join(import.meta.dirname, '../../docs/benchmarks.md') },
       help: { type: 'boolean', default: false },
     },
   });
-  if (values.help) {
+  const { out, help: wantsHelp, ...options } = values;
+  if (wantsHelp) {
     console.log(help);
     return;
   }
   const lab = await Lab.start({ hosts: ['old', 'new'] });
   try {
-    const bench = new Bench(lab);
+    const bench = new Bench(lab, options.cold);
     const lock = await bench.open();
     console.log('filling the store');
-    await bench.run(seed, [store, values.mailboxes, values.messages]);
+    await bench.run(seed, [store, options.mailboxes, options.messages, options.sizes]);
     const size = (await bench.run(`du -sh --apparent-size ${store} | cut -f1`)).trim();
-    const figures = [
-      ...(await bulk(bench, Number(values.runs))),
-      ...(await final(bench, Number(values.runs))),
+    const rows = [
+      ...(options.only === 'final' ? [] : await bulk(bench, Number(options.runs))),
+      ...(options.only === 'bulk' ? [] : await final(bench, Number(options.runs))),
     ];
-    const text = page(figures, values, size);
+    const text = section(rows, options, size);
     console.log(text);
-    mkdirSync(dirname(values.out), { recursive: true });
-    writeFileSync(values.out, text);
+    mkdirSync(dirname(out), { recursive: true });
+    writeFileSync(out, withSection(existsSync(out) ? readFileSync(out, 'utf8') : '', text));
     await lock.release();
     await bench.close();
   } finally {

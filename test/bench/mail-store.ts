@@ -4,10 +4,10 @@
  * of some kilobytes, and of 2,000 mailboxes 300 change.
  */
 
-/** `$2` mailboxes, `$3` messages in each. */
+/** `$2` mailboxes, `$3` messages in each, `$4` `small` for messages of 1 to 2 KB. */
 export const seed = String.raw`
 perl -e '
-my ($store, $mailboxes, $messages) = @ARGV;
+my ($store, $mailboxes, $messages, $sizes) = @ARGV;
 srand 1;
 my $text = join "", map { chr 32 + rand 95 } 1 .. 65_536;
 mkdir $store;
@@ -24,7 +24,7 @@ for my $user (1 .. $mailboxes) {
     }
     for my $number (1 .. $messages) {
         my $folder = ("", "", "/.Sent", "/.Archive")[$number % 4];
-        my $size = int(500 + 20_000 * rand() ** 2 + (rand() < 0.03 ? 200_000 * rand : 0));
+        my $size = $sizes eq "small" ? int(1000 + rand 1000) : int(500 + 20_000 * rand() ** 2 + (rand() < 0.03 ? 200_000 * rand : 0));
         my $path = "$home$folder/cur/" . (1_700_000_000 + $number) . ".M\${user}P$number.old,S=$size:2,S";
         open my $file, ">", $path or die;
         my $left = $size;
@@ -33,7 +33,7 @@ for my $user (1 .. $mailboxes) {
         link $path, "$home/.Sent/cur/" . (1_700_000_000 + $number) . ".L\${user}P$number.old:2,S" if $number % 100 == 0;
     }
 }
-' "$1" "$2" "$3"
+' "$1" "$2" "$3" "$4"
 sync -f "$1"`.replaceAll('\\${', '${');
 
 /** `$2` a number that is another one each time. */

@@ -20,6 +20,7 @@ export interface MirrorResult {
 export class LocalMirror {
   readonly temporary = mkdtempSync(join(tmpdir(), 'mirror-'));
   readonly #program = join(this.temporary, 'mirror.pl');
+  readonly #door = join(this.temporary, 'door');
 
   /** `young`: seconds within which the program trusts no ctime; its own value if not given. */
   constructor(young?: number) {
@@ -28,6 +29,10 @@ export class LocalMirror {
     const text =
       young === undefined ? mirrorProgram : mirrorProgram.replace(own, `my $young = ${young};`);
     writeFileSync(this.#program, text);
+    writeFileSync(
+      this.#door,
+      'case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *) exec perl "$1" untar "$2" "$3" "$(printf %s "$4" | tr -cd 0-9)" ;; esac',
+    );
   }
 
   side(name: string): Side {
@@ -41,29 +46,70 @@ export class LocalMirror {
 
   /** One pass. Rejects with what the program says when it fails. */
   pass(source: Side, target: Side, kind = 'store'): Promise<MirrorResult> {
+    return this.#run(['send', source.folder, ...this.#ends(source, target, kind)]);
+  }
+
+  /** A pass of its own process; its end lies in the folder. */
+  async detach(source: Side, target: Side, run: string): Promise<void> {
+    await this.#run(['detach', run, source.folder, ...this.#ends(source, target, 'store')]);
+  }
+
+  /** Opens a connection for a pass to come. */
+  async hold(source: Side, target: Side, tag = 'tag'): Promise<void> {
+    await this.release(source);
+    const ends = this.#ends(source, target, 'store');
+    await this.#run(['hold', this.#socket(source), '1', tag, source.folder, ...ends]);
+  }
+
+  /** The pass that is held. */
+  go(source: Side, tag = 'tag'): Promise<MirrorResult> {
+    return this.#run(['go', this.#socket(source), tag]);
+  }
+
+  /** Ends what is held, and waits until it has. */
+  async release(source: Side): Promise<void> {
+    await this.#run(['release', this.#socket(source)]);
+    this.#held.delete(source);
+  }
+
+  readonly #held = new Set<Side>();
+
+  #socket(source: Side): string {
+    this.#held.add(source);
+    return join(source.folder, 'socket');
+  }
+
+  /** Items of the source, and the words that start the other end, as the door on a target does. */
+  #ends(source: Side, target: Side, kind: string): readonly string[] {
     const items = (side: Side) => {
       const path = join(side.folder, 'items');
       writeFileSync(path, `${kind}\0${side.root}\0`);
       return path;
     };
-    const receive = ['perl', this.#program, 'receive', target.folder, items(target)];
-    const send = [this.#program, 'send', source.folder, items(source), ...receive];
-    return run('perl', send);
+    const there = items(target);
+    return [items(source), 'sh', this.#door, this.#program, target.folder, there, 'local mirror'];
   }
 
-  remove(): void {
+  #run(args: readonly string[]): Promise<MirrorResult> {
+    return run('perl', [this.#program, ...args], ['hold', 'detach'].includes(args[0] ?? ''));
+  }
+
+  /** With whatever is still held: it ends when its folder is gone. */
+  async remove(): Promise<void> {
+    for (const side of this.#held) await this.release(side);
     rmSync(this.temporary, { recursive: true, force: true });
   }
 }
 
-function run(program: string, args: readonly string[]): Promise<MirrorResult> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+/** What goes on by itself keeps standard error: nobody may wait for its end. */
+function run(program: string, args: readonly string[], goesOn: boolean): Promise<MirrorResult> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', goesOn ? 'ignore' : 'pipe'] });
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (chunk) => {
+  child.stdout?.on('data', (chunk) => {
     stdout += chunk;
   });
-  child.stderr.on('data', (chunk) => {
+  child.stderr?.on('data', (chunk) => {
     stderr += chunk;
   });
   return new Promise((resolve, reject) => {

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LocalMirror, type Side } from './local-mirror.ts';
 import { newTick, tryOnce } from './property.ts';
 import { treeImage } from './tree-image.ts';
@@ -30,8 +30,8 @@ beforeEach(() => {
   start(noCaution);
 });
 
-afterEach(() => {
-  mirror.remove();
+afterEach(async () => {
+  await mirror.remove();
 });
 
 function start(young?: number): void {
@@ -62,7 +62,7 @@ async function pass(): Promise<Readonly<Record<string, number>>> {
 
 describe('a pass', () => {
   it('looks only at what changed since the last one', async () => {
-    expect(await pass()).toMatchObject({ sent: 12, renamed: 0 });
+    expect(await pass()).toMatchObject({ tar: 1, sent: 2, renamed: 0 });
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
     appendFileSync(message('anna', 'dovecot-uidlist'), '6 :x\n');
     expect(await pass()).toMatchObject({ listed: 0, sent: 1 });
@@ -142,7 +142,7 @@ describe('a pass', () => {
     writeFileSync(join(target.folder, 'transfer-token'), 'another');
     expect(await pass()).toMatchObject({ listed: 17 });
     rmSync(target.root, { recursive: true });
-    expect(await pass()).toMatchObject({ sent: 12 });
+    expect(await pass()).toMatchObject({ tar: 1, sent: 2 });
   });
 
   it('brings a folder that the target lost although the note knows it', async () => {
@@ -163,10 +163,66 @@ describe('a pass', () => {
   });
 
   it('trusts no ctime that was young when it was looked at', async () => {
-    mirror.remove();
+    await mirror.remove();
     start();
     await pass();
     expect(await pass()).toMatchObject({ listed: 17 });
+  });
+
+  it('brings a store by tar where the target has nothing, and puts right what tar missed', async () => {
+    const counts = await pass();
+    expect(counts).toMatchObject({ tar: 1, listed: 17 });
+    expect(await pass()).toMatchObject({ listed: 0 });
+  });
+
+  it('goes over a connection that was opened before the changes', async () => {
+    await pass();
+    await mirror.hold(source, target);
+    writeFileSync(message('bert', 'new/1700000009.M9.host'), 'new');
+    appendFileSync(message('anna', 'dovecot-uidlist'), '6 :x\n');
+    await newTick(mirror);
+    expect((await mirror.go(source)).counts).toMatchObject({ listed: 1, sent: 2 });
+    expect(treeImage(target.root)).toEqual(treeImage(source.root));
+    await expect(mirror.go(source)).rejects.toThrow('exit code 6: nothing is held');
+    expect(await pass()).toMatchObject({ listed: 0 });
+  });
+
+  it('does not go with what is held for another pass, or was overtaken by one', async () => {
+    await pass();
+    await mirror.hold(source, target, 'one');
+    await expect(mirror.go(source, 'other')).rejects.toThrow('exit code 6: what is held');
+    await mirror.hold(source, target);
+    writeFileSync(message('bert', 'new/1700000009.M9.host'), 'new');
+    await pass();
+    await expect(mirror.go(source)).rejects.toThrow('exit code 6: what is held');
+  });
+
+  it('ends what is held when told to', async () => {
+    await pass();
+    await mirror.hold(source, target);
+    await mirror.release(source);
+    await expect(mirror.go(source)).rejects.toThrow('exit code 6');
+  });
+
+  it('runs by itself, and says in its folder how it ended', async () => {
+    const folder = join(mirror.temporary, 'run');
+    mkdirSync(folder);
+    await mirror.detach(source, target, folder);
+    await vi.waitFor(() => expect(existsSync(join(folder, 'code'))).toBe(true), 60_000);
+    expect(readFileSync(join(folder, 'code'), 'utf8')).toBe('0\n');
+    expect(readFileSync(join(folder, 'out'), 'utf8')).toMatch(/^done .*sent=\d+/);
+    expect(treeImage(target.root)).toEqual(treeImage(source.root));
+  });
+
+  it('goes on when both ends have much to say at once', async () => {
+    const folder = message('anna', '.Many/cur');
+    mkdirSync(folder, { recursive: true });
+    mkdirSync(target.root);
+    mkdirSync(join(target.root, 'not-empty'));
+    for (let index = 0; index < 45_000; index += 1)
+      writeFileSync(join(folder, `${index}.m:2,`), '');
+    writeFileSync(message('bert', 'cur/1.big:2,'), Buffer.alloc(3_000_000, 'x'));
+    expect(await pass()).toMatchObject({ sent: 45_013 });
   });
 
   it('takes one file, and leaves what lies beside it', async () => {

@@ -9,7 +9,7 @@ export const head = String.raw`#!/usr/bin/perl
 #   it was read, and the ctime of every file in it that is not a message. The next pass lists only
 #   directories whose ctime, inode or mode differ, and sends only other files for which they do.
 #   A message, a file in cur or new with a name as Maildir makes them, never changes under its name,
-#   and its coming, going and renaming change the directory.
+#   and its coming, going and renaming change the directory. One with several links is looked at, too.
 #   - A ctime less than two seconds old when it was looked at proves nothing, as a later change could
 #     bear the same one: it is noted as unknown. A clock that was set since makes all of them unknown.
 #   - The note counts only with the token that the target wrote when that pass had ended well and was on
@@ -120,7 +120,7 @@ my $lock;
 sub lock_folder {
     my ($folder) = @_;
     open($lock, '>>', "$folder/transfer-lock") or die "can't write $folder/transfer-lock: $!\n";
-    for (1 .. 60) { return if flock $lock, LOCK_EX | LOCK_NB; sleep 1 }
+    for (1 .. 1200) { return if flock $lock, LOCK_EX | LOCK_NB; select undef, undef, undef, 0.05 }
     die "another pass is still under way\n";
 }
 

@@ -350,15 +350,19 @@ sub changes_among {
         my ($entry, $end) = $first_of[$index]->@*;
         my $differs = 0;
         for (; $entry < $end; $entry += 3) {
-            next if $noted[$entry] ne 'f';
             my $file = "$path/$noted[$entry + 1]";
             if (syscall($statx_number, -100, $file, 0x100, 0x7ff, $stat) != 0) { push @found, "d$index"; next FOLDER }
-            $differs ||= substr($stat, 28, 12) . substr($stat, 96, 12) ne $noted[$entry + 2];
+            next if substr($stat, 28, 12) . substr($stat, 96, 12) eq $noted[$entry + 2];
+            # A message that is also another file may change under that other name.
+            if ($noted[$entry] eq 'l') { push @found, "d$index"; next FOLDER }
+            $differs = 1;
         }
         push @found, "f$index" if $differs;
     }
     return @found;
 }
+
+my $has_young_link; # in the folder that is listed: its key proves nothing
 
 # --- listing --------------------------------------------------------------------------------------
 # Lists the queue in batches. The next batch is on its way while the target compares the one before.
@@ -394,6 +398,7 @@ sub list {
     my $before = noted_files($id);
     my ($common, @plain, @others, @below);
     my ($signs, $packed, $with_messages) = ('', '', holds_messages($name));
+    $has_young_link = 0;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
     for my $entry (readdir $handle) {
         my $is_message = $with_messages && $entry =~ /^[0-9]+\../s;
@@ -419,6 +424,7 @@ sub list {
         my (undef, $plain_uid, $plain_gid, $bits) = unpack 'L L L S', $common;
         ($plain_mode, $plain_owner) = ($bits & 07777, owner($plain_uid, $plain_gid));
     }
+    $record->[2] = $unknown if $has_young_link;
     push @$batch, [$item, $name, \@plain, \$signs, \@others];
     $$size += 1 + @plain + @others;
     $count{listed}++;
@@ -487,7 +493,10 @@ sub entry {
         if ($is_linked) {
             $group = ($groups{"$item $inode"} //= [1 + keys %groups, $nlink])->[0];
             push $groups{"$item $inode"}->@*, "$item\0$folder_name";
-            push @$noted, 'l', $name, key() if $is_message;
+            if ($is_message) {
+                push @$noted, 'l', $name, key();
+                $has_young_link ||= lasting_key() eq $unknown;
+            }
         }
     }
     elsif ($kind eq 'l') { $shown = "$name\0" . (readlink($name) // return) }
