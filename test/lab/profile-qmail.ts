@@ -60,8 +60,8 @@ export const isStandIn = qmailTree === undefined;
 
 const programs = [
   ...['qmail-start', 'qmail-send', 'qmail-local', 'qmail-remote', 'qmail-queue', 'qmail-inject'],
-  ...['qmail-smtpd', 'qmail-popup', 'qmail-pop3d', 'qmail-getpw', 'qmail-newu', 'qmail-newmrh'],
-  ...['qmail-qstat', 'qmail-qread', 'qmail-tcpok', 'forward', 'sendmail', 'splogger'],
+  ...['qmail-smtpd', 'qmail-popup', 'qmail-pop3d', 'qmail-newu', 'qmail-newmrh'],
+  ...['qmail-qstat', 'qmail-qread', 'qmail-tcpok', 'forward'],
 ];
 
 function write(root: string, path: string, text: string, mode = 0o644): void {

@@ -73,13 +73,13 @@ export async function openRole(host: MailHost, role: string): Promise<void> {
   const keys = services
     .split('\n')
     .map((line) => line.split('\t'))
-    .filter(([of]) => of === role)
+    .filter(([its]) => its === role)
     .map(([, , id = '']) => id.slice(id.lastIndexOf('/') + 1).replaceAll(/[^A-Za-z0-9.]/g, '-'));
   const records = keys.flatMap((key) =>
     ['service', 'down', 'run', 'unit'].map((kind) => `${kind}-${key}`),
   );
-  for (const of of ['fence', group]) {
-    if (records.length > 0) await host.edit('undo-some', [of, ...records]);
+  for (const from of ['fence', group]) {
+    if (records.length > 0) await host.edit('undo-some', [from, ...records]);
   }
   await tell(host, ['start', role]);
 }
