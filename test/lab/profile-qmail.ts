@@ -48,11 +48,16 @@ export interface QmailOptions {
   readonly mailboxes?: number;
   readonly messagesPerMailbox?: number;
   readonly supervisor?: Supervisor;
-  readonly variant?: 'files' | 'mysql';
+  readonly variant?: 'files' | 'mysql' | undefined;
   readonly log?: (line: string) => void;
 }
 
-type Size = Required<Omit<QmailOptions, 'log'>>;
+interface Size {
+  readonly mailboxes: number;
+  readonly messagesPerMailbox: number;
+  readonly supervisor: Supervisor;
+  readonly variant: 'files' | 'mysql';
+}
 
 const here = dirname(fileURLToPath(import.meta.url));
 export const qmailTree = process.env.QMAIL_TREE;
