@@ -216,7 +216,8 @@ function seed(root: string, size: Size, addresses: readonly string[]): void {
     mkdirSync(join(root, mailRoot, name), { recursive: true });
 }
 
-const makeDatabase = 'systemctl enable -q --now mariadb; mariadb';
+const makeDatabase =
+  'mariadb-install-db --user=mysql --skip-test-db > /dev/null; systemctl enable -q --now mariadb; mariadb';
 
 async function make(host: LabHost, role: Role, target: string, size: Size): Promise<void> {
   host.layers = [extraLayer(qmailLayer)];

@@ -149,10 +149,10 @@ export function forwardSteps(context: MailContext): readonly Step[] {
         await withoutNames(context);
         if (migration.qmail?.variant === 'mysql') await redirectTables(context);
         await tell(source, ['restore', group, 'concurrencyremote']);
-        await tell(
-          source,
-          (await has(source, 'redirected')) ? ['restart', 'send'] : ['hup', 'send'],
-        );
+        // What it has in memory of concurrencyremote goes only with a restart.
+        const stands = (await has(source, 'redirected')) || (await has(source, 'held-remote'));
+        await tell(source, [stands ? 'restart' : 'hup', 'send']);
+        await unmark(source, 'held-remote');
         await tell(source, ['alrm']);
         await mark(source, 'forward-ready');
         return `${names.length} names to ${relay(context)}`;
@@ -162,7 +162,9 @@ export function forwardSteps(context: MailContext): readonly Step[] {
       id: 'release-local',
       title: `Deliver what waits in the local queue of ${called(source)} to its own Maildirs, for a late pass`,
       done: async () =>
-        (await waitingLocally(source, pathOf(migration))) === 0 || !(await has(source, 'frozen')),
+        !(await has(source, 'frozen')) ||
+        (!(await has(source, 'held-local')) &&
+          (await waitingLocally(source, pathOf(migration))) === 0),
       do: async () => {
         await releaseLocal(source);
         return 'nothing serves them there; transfer with pass: late, or drain, brings them to NEW';

@@ -379,7 +379,11 @@ place() { # FOLDER NUMBER
   fi
   while IFS= read -r path; do
     maildir=\${path%/*/*}
-    if [ -e "$maildir/tmp/\${path##*/}" ]; then mv -f -- "$maildir/tmp/\${path##*/}" "$path"; fi
+    file=\${path##*/}
+    if [ ! -e "$maildir/tmp/$file" ]; then continue; fi
+    # Two hosts of one name can give one name to two messages: neither replaces the other.
+    if [ -e "$maildir/new/\${file%%:*}" ] || ls "$maildir/cur/\${file%%:*}"* > /dev/null 2>&1; then path=$maildir/new/\${file%%:*}.late$2; fi
+    mv -f -- "$maildir/tmp/$file" "$path"
   done < "$list"
   sync
   printf '%s' "$2" | "$hostctl" put late/last
@@ -420,7 +424,7 @@ hook() {
       if ls "$base"/undo/freeze/*-control-* > /dev/null 2>&1; then : > "$base/restart"; fi
       begin_homing ;;
     thawed)
-      rm -f -- "$base/redirected" "$base/held-local" "$base/forward-ready" "$base/tables-redirected"
+      rm -f -- "$base/redirected" "$base/held-local" "$base/forward-ready" "$base/tables-redirected" "$base/held-remote"
       if [ -e "$base/restart" ]; then
         each send restart
         rm -f -- "$base/restart"
