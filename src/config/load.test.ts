@@ -261,3 +261,50 @@ describe('a file that is not there', () => {
     await expect(loadMigration(binary)).rejects.toThrow('is not UTF-8 text');
   });
 });
+
+describe('qmail', () => {
+  const base = (extra: string) => `name: move
+mail-system: qmail
+old: { address: 192.0.2.1, host-keys: ["SHA256:${'a'.repeat(43)}"] }
+new: { address: 192.0.2.2, host-keys: ["SHA256:${'b'.repeat(43)}"] }
+domains: [example.org]
+cutover: address
+address-command: ["true"]
+${extra}`;
+  const said = (text: string) => {
+    try {
+      parseMigration(text, 'file');
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  it.each([
+    ['', /^file:2:1: mail-system: "qmail" needs the section qmail/],
+    ['qmail: { strategy: both }\n', /^file:\d+:\d+: qmail\.strategy: .*snapshot.*redirect/],
+    ['qmail: { strategy: snapshot, way: 1 }\n', /^file:\d+:\d+: qmail.*way/],
+    [
+      'qmail: { strategy: snapshot }\nfreeze: { mode: stop }\n',
+      /freeze\.mode: "stop" is not for qmail/,
+    ],
+    ['qmail: { strategy: snapshot }\nprovision: copy\n', /provision: "copy" is not for qmail/],
+    ['qmail: { strategy: snapshot, path: qmail }\n', /qmail\.path: .*write an absolute path/],
+  ])('%j is refused in one line', (extra, message) => {
+    const text = said(base(extra));
+    expect(text).toMatch(message);
+    expect(text.split('\n')).toHaveLength(1);
+  });
+
+  it('is taken with a strategy', () => {
+    expect(said(base('qmail: { strategy: redirect, variant: mysql }\n'))).toBe('');
+  });
+
+  it('its section counts only with it', () => {
+    const text = base('qmail: { strategy: redirect }\n').replace(
+      'system: qmail',
+      'system: postfix-dovecot',
+    );
+    expect(said(text)).toContain('qmail: counts only with "mail-system: qmail"');
+  });
+});

@@ -23,7 +23,8 @@ export const qmailLayer: ExtraLayer = {
   finish: `
 systemctl disable -q mariadb.service postfix.service dovecot.service dovecot.socket opendkim.service
 systemctl mask -q postfix.service dovecot.service dovecot.socket opendkim.service
-rm -f /usr/sbin/sendmail /usr/lib/sendmail`,
+rm -f /usr/sbin/sendmail /usr/lib/sendmail
+rm -rf /var/lib/mysql/*`,
 };
 
 /** The folder that holds the layer, once it is built. */
@@ -45,7 +46,7 @@ export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get -qq update
 chroot "$root" apt-get -qq -y --no-install-recommends \\
   -o Dpkg::Options::=--path-exclude='/usr/share/man/*' -o Dpkg::Options::=--path-exclude='/usr/share/doc/*' \\
-  -o Dpkg::Options::=--path-exclude='/usr/share/locale/*' -o Dpkg::Options::=--path-exclude='/usr/share/mysql/[a-z]*/*' \\
+  -o Dpkg::Options::=--path-exclude='/usr/share/locale/*' -o Dpkg::Options::=--path-exclude='/usr/share/mysql/[a-z]*/*' -o Dpkg::Options::=--path-include='/usr/share/mysql/english/*' -o Dpkg::Options::=--path-include='/usr/share/mysql/charsets/*' \\
   install "$@"
 chroot "$root" sh -euc "$finish"
 rm -rf "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf" "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/archives/*.deb "$root"/var/cache/apt/*.bin

@@ -48,11 +48,16 @@ export interface QmailOptions {
   readonly mailboxes?: number;
   readonly messagesPerMailbox?: number;
   readonly supervisor?: Supervisor;
-  readonly variant?: 'files' | 'mysql';
+  readonly variant?: 'files' | 'mysql' | undefined;
   readonly log?: (line: string) => void;
 }
 
-type Size = Required<Omit<QmailOptions, 'log'>>;
+interface Size {
+  readonly mailboxes: number;
+  readonly messagesPerMailbox: number;
+  readonly supervisor: Supervisor;
+  readonly variant: 'files' | 'mysql';
+}
 
 const here = dirname(fileURLToPath(import.meta.url));
 export const qmailTree = process.env.QMAIL_TREE;
@@ -60,8 +65,8 @@ export const isStandIn = qmailTree === undefined;
 
 const programs = [
   ...['qmail-start', 'qmail-send', 'qmail-local', 'qmail-remote', 'qmail-queue', 'qmail-inject'],
-  ...['qmail-smtpd', 'qmail-popup', 'qmail-pop3d', 'qmail-getpw', 'qmail-newu', 'qmail-newmrh'],
-  ...['qmail-qstat', 'qmail-qread', 'qmail-tcpok', 'forward', 'sendmail', 'splogger'],
+  ...['qmail-smtpd', 'qmail-popup', 'qmail-pop3d', 'qmail-newu', 'qmail-newmrh'],
+  ...['qmail-qstat', 'qmail-qread', 'qmail-tcpok', 'forward'],
 ];
 
 function write(root: string, path: string, text: string, mode = 0o644): void {
@@ -211,7 +216,8 @@ function seed(root: string, size: Size, addresses: readonly string[]): void {
     mkdirSync(join(root, mailRoot, name), { recursive: true });
 }
 
-const makeDatabase = 'systemctl enable -q --now mariadb; mariadb';
+const makeDatabase =
+  'mariadb-install-db --user=mysql --skip-test-db > /dev/null; systemctl enable -q --now mariadb; mariadb';
 
 async function make(host: LabHost, role: Role, target: string, size: Size): Promise<void> {
   host.layers = [extraLayer(qmailLayer)];

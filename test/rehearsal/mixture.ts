@@ -39,6 +39,7 @@ export class Mixture {
   readonly #options: MixtureOptions;
   readonly #users: readonly string[];
   readonly #hasRoles: boolean;
+  readonly #hasFilters: boolean;
   readonly #round: readonly Draw[];
   #count = 0;
   #aliasTurn = 0;
@@ -49,6 +50,7 @@ export class Mixture {
     const { mailboxes, random, population = orchard } = options;
     this.#users = Array.from({ length: mailboxes }, (_, index) => population.user(index + 1));
     this.#hasRoles = population.hasRoles;
+    this.#hasFilters = population.hasFilters ?? population.hasRoles;
     const single: Draw = () => ({ recipients: [random.pick(this.#users)] });
     const several: Draw = () => ({ recipients: this.#several() });
     const alias: Draw = () => ({ recipients: [this.#nextAlias()] });
@@ -62,6 +64,10 @@ export class Mixture {
     const attic: Draw = () => ({ recipients: [random.pick(special.atticUsers)] });
     if (!population.hasRoles) {
       this.#round = [single, several, single, single];
+      return;
+    }
+    if (population.hasFilters === false) {
+      this.#round = [single, several, alias, local, single, several, alias, attic];
       return;
     }
     this.#round = [
@@ -112,7 +118,7 @@ export class Mixture {
     const wanted = random.between(2, 5);
     const chosen: string[] = [];
     const extra = this.#hasRoles ? random.next() : 1;
-    if (extra < 0.1) chosen.push(special.full);
+    if (extra < 0.1 && this.#hasFilters) chosen.push(special.full);
     else if (extra < 0.3) chosen.push(random.pick(Object.keys(aliases)));
     while (chosen.length < wanted) {
       const candidate = random.pick(this.#users);

@@ -10,6 +10,12 @@ export interface RehearsalOptions {
   readonly rate: number;
   /** Undefined: as the mail system does by itself. */
   readonly freeze: 'hold' | 'stop' | undefined;
+  /** qmail: how it moves; undefined: snapshot. */
+  readonly strategy?: 'snapshot' | 'redirect' | undefined;
+  /** qmail: where its mailboxes stand. */
+  readonly variant?: 'files' | 'mysql' | undefined;
+  /** The runner is killed once, somewhere; then the stage is run again. */
+  readonly kill?: boolean;
   readonly keep: boolean;
   readonly out: string | undefined;
   readonly seed: number | undefined;
@@ -28,6 +34,9 @@ message. Exit code 0 only when nothing was lost, doubled or bounced and no UID c
   --rate N           messages a second from outside while it runs (default 10)
   --freeze MODE      hold: OLD goes on accepting; stop: OLD is down meanwhile (default: as the mail
                      system does by itself)
+  --strategy NAME    qmail: snapshot (default) or redirect
+  --variant NAME     qmail: files (default) or mysql
+  --kill             kill the runner once at random, and run that stage again
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
   --workflow FORM    gated or swift: by migrate.yml under act, in place of the actions one by one
@@ -47,6 +56,9 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
       messages: { type: 'string', default: '60' },
       rate: { type: 'string', default: '10' },
       freeze: { type: 'string' },
+      strategy: { type: 'string' },
+      variant: { type: 'string' },
+      kill: { type: 'boolean', default: false },
       seed: { type: 'string' },
       keep: { type: 'boolean', default: false },
       out: { type: 'string' },
@@ -64,8 +76,15 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
   const death = oneOf('death', afterDeath, values.death);
   if (death !== undefined && form === undefined)
     throw new Error('--death: is for --workflow; give that too');
+  const strategy = oneOf('strategy', ['snapshot', 'redirect'], values.strategy);
+  const variant = oneOf('variant', ['files', 'mysql'], values.variant);
+  if (system !== 'qmail' && (strategy ?? variant) !== undefined)
+    throw new Error('--strategy and --variant: only with --system qmail');
   return {
     system,
+    strategy,
+    variant,
+    kill: values.kill,
     mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
     messages: atLeast(0, 'messages', values.messages),
     rate: atLeast(1, 'rate', values.rate),

@@ -6,6 +6,10 @@ export interface Population {
   user(index: number): string;
   /** Whether there are aliases, a list, a sieve filter, a full mailbox and other domains as well. */
   readonly hasRoles: boolean;
+  /** Whether the sieve filter and the full mailbox are there. Default: as `hasRoles`. */
+  readonly hasFilters?: boolean;
+  /** Whether there are IMAP and submission. Default: yes. */
+  readonly hasMailPrograms?: boolean;
   /** Name by which clients find the server. */
   readonly host: string;
   /** Whether port 25 takes mail without TLS. */

@@ -8,6 +8,7 @@ import { network } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
 import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
+import { killOnce } from './kill-once.ts';
 import type { RehearsalOptions } from './options.ts';
 import type { Snapshot } from './store.ts';
 import { rehearsedSystem } from './systems/registry.ts';
@@ -71,6 +72,7 @@ async function migrate(
   move: Mover,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   const { lab, options } = scene;
+  const nudge = async () => system.nudge?.(scene);
   const places = (host: 'old' | 'new') => system.places(lab.host(host).root, options.mailboxes);
   const seed = await inventory(places('old'));
   const traffic = await startTraffic({
@@ -81,6 +83,7 @@ async function migrate(
     ...(options.seed === undefined ? {} : { seed: options.seed }),
   });
   const unwatch = watch(traffic);
+  const watched = system.watch?.(scene);
   try {
     await until(
       () => traffic.ledger.acceptedBy('old').length >= enough.before,
@@ -97,10 +100,21 @@ async function migrate(
     await traffic.stop();
     if (!(await traffic.drainQueue(settleSeconds))) say('some mail still waits at its sender');
     const account = await settledAccount(
-      { traffic, seed, frozen: moved.frozen, owner: places('new'), ownerAddress: network.new.v4 },
+      {
+        traffic,
+        seed,
+        frozen: moved.frozen,
+        owner: places('new'),
+        ownerAddress: network.new.v4,
+        nudge,
+      },
       settleSeconds,
     );
-    const faults = [...moved.faults, ...((await system.settled?.(scene, traffic)) ?? [])];
+    const faults = [
+      ...moved.faults,
+      ...((await system.settled?.(scene, traffic)) ?? []),
+      ...((await watched?.()) ?? []),
+    ];
     const rehearsal: Rehearsal = {
       options,
       ...figures(account, traffic),
@@ -114,6 +128,7 @@ async function migrate(
     return { rehearsal, account };
   } finally {
     unwatch();
+    await watched?.();
     await traffic.close();
   }
 }
@@ -147,19 +162,18 @@ async function runStages(
   });
   const further = (await system.inputs?.(scene)) ?? {};
   migration.onLine((line) => say(`    ${line}`));
+  const killer = options.kill ? killOnce(migration, options.seed ?? Date.now(), say) : undefined;
   const stages: StageFigures[] = [];
   const run = async (stage: StageName, inputs: Record<string, string> = {}) => {
     const at = (Date.now() - traffic.startedAt) / 1000;
     const began = performance.now();
     const title = [stage, ...Object.values(inputs)].join(' ');
     say(title);
-    const result = await migration.run(
-      stage,
-      { ...further, ...inputs },
-      {
-        debug: process.env.MAIL_CUTOVER_DEBUG === '1',
-      },
-    );
+    const given = { ...further, ...inputs };
+    const debug = process.env.MAIL_CUTOVER_DEBUG === '1';
+    const died = killer && (await killer(stage, given));
+    const again: Record<string, string> = died ? { 'force-unlock': 'true' } : {};
+    const result = await migration.run(stage, { ...given, ...again }, { debug });
     const seconds = (performance.now() - began) / 1000;
     if (options.out) await keepStage(options.out, title, result);
     if (result.code !== 0) throw new Error(`${title} ended with ${result.code}:\n${result.log}`);
@@ -176,7 +190,7 @@ async function runStages(
     await run('transfer', { pass: 'final' });
     const frozen = await inventory(system.places(lab.host('old').root, options.mailboxes));
     const faults = (await system.frozen?.(scene)) ?? [];
-    const queue = watchQueue(lab);
+    const queue = watchQueue(lab, system.queueLength ?? 'postqueue -j 2>/dev/null | wc -l');
     const activated = await run('activate');
     const held = await queue.most();
     await run('dns-cutover');
@@ -204,12 +218,12 @@ async function untilLowTtl(
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-export function watchQueue(lab: Lab): { most(): Promise<number> } {
+export function watchQueue(lab: Lab, length: string): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {
     while (!ended) {
-      const { stdout } = await lab.host('old').sh('postqueue -j 2>/dev/null | wc -l');
+      const { stdout } = await lab.host('old').sh(length);
       most = Math.max(most, Number(stdout.trim()) || 0);
       await sleep(250);
     }

@@ -57,6 +57,7 @@ export class Traffic {
     const { mailboxes, rate, seed = Date.now(), backoff = 1000, population = orchard } = options;
     const resolver = options.resolver ?? new LabResolver();
     const { ledger } = this;
+    const { hasMailPrograms = true } = population;
     const heloName = outside.mx;
     options.log?.(`traffic: chance starts from ${seed}`);
     this.sink = sink;
@@ -64,11 +65,11 @@ export class Traffic {
     this.submitters = new Submitters({
       ...{ ledger, resolver, mailboxes, population, backoff },
       random: new Random(seed + 1),
-      rate: options.submissionRate ?? rate / 5,
+      rate: hasMailPrograms ? (options.submissionRate ?? rate / 5) : 0,
     });
     this.clients = new ImapClients({
       ...{ resolver, mailboxes, population, seed: seed + 1000 },
-      count: options.imapClients ?? 10,
+      count: hasMailPrograms ? (options.imapClients ?? 10) : 0,
     });
     const { host, takesPlain } = population;
     const recipient = population.user(1);

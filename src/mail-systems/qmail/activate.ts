@@ -73,13 +73,13 @@ export async function openRole(host: MailHost, role: string): Promise<void> {
   const keys = services
     .split('\n')
     .map((line) => line.split('\t'))
-    .filter(([of]) => of === role)
+    .filter(([its]) => its === role)
     .map(([, , id = '']) => id.slice(id.lastIndexOf('/') + 1).replaceAll(/[^A-Za-z0-9.]/g, '-'));
   const records = keys.flatMap((key) =>
     ['service', 'down', 'run', 'unit'].map((kind) => `${kind}-${key}`),
   );
-  for (const of of ['fence', group]) {
-    if (records.length > 0) await host.edit('undo-some', [of, ...records]);
+  for (const from of ['fence', group]) {
+    if (records.length > 0) await host.edit('undo-some', [from, ...records]);
   }
   await tell(host, ['start', role]);
 }
@@ -149,10 +149,10 @@ export function forwardSteps(context: MailContext): readonly Step[] {
         await withoutNames(context);
         if (migration.qmail?.variant === 'mysql') await redirectTables(context);
         await tell(source, ['restore', group, 'concurrencyremote']);
-        await tell(
-          source,
-          (await has(source, 'redirected')) ? ['restart', 'send'] : ['hup', 'send'],
-        );
+        // What it has in memory of concurrencyremote goes only with a restart.
+        const stands = (await has(source, 'redirected')) || (await has(source, 'held-remote'));
+        await tell(source, [stands ? 'restart' : 'hup', 'send']);
+        await unmark(source, 'held-remote');
         await tell(source, ['alrm']);
         await mark(source, 'forward-ready');
         return `${names.length} names to ${relay(context)}`;
@@ -162,7 +162,9 @@ export function forwardSteps(context: MailContext): readonly Step[] {
       id: 'release-local',
       title: `Deliver what waits in the local queue of ${called(source)} to its own Maildirs, for a late pass`,
       done: async () =>
-        (await waitingLocally(source, pathOf(migration))) === 0 || !(await has(source, 'frozen')),
+        !(await has(source, 'frozen')) ||
+        (!(await has(source, 'held-local')) &&
+          (await waitingLocally(source, pathOf(migration))) === 0),
       do: async () => {
         await releaseLocal(source);
         return 'nothing serves them there; transfer with pass: late, or drain, brings them to NEW';

@@ -54,7 +54,7 @@ grep -q 'tcpserver: pid' "$out" || exit 44
 perl -MTime::Local -ne '
   next unless /tcpserver: pid \d+ from (\S+)/;
   my $address = $1;
-  my $time = /^@([0-9a-f]{16})/ ? hex($1) - 2**62 - 10
+  my $time = /^@[0-9a-f]{8}([0-9a-f]{8})/ ? hex($1) - 10
     : /^(\d{4})-(\d\d)-(\d\d)[_T](\d\d):(\d\d):(\d\d)/ ? timegm($6, $5, $4, $3, $2 - 1, $1)
     : /^(\d{9,})\./ ? $1 : undef;
   next if !defined $time || $time < $ARGV_SINCE;

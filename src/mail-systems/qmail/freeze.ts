@@ -253,6 +253,7 @@ export function endForwardSteps({ target }: MailContext): readonly Step[] {
       do: async () => {
         await writeControl(target, group, 'concurrencyremote', '0\n');
         await tell(target, ['restart', 'send']);
+        await mark(target, 'held-remote');
         await unmark(target, 'forward-ready');
         await unmark(target, 'forwarding');
         return undefined;

@@ -39,16 +39,29 @@ services() { # ROLE<TAB>KIND<TAB>ID, one a line
     done
   done
   if [ -d /run/systemd/system ]; then
-    for unit in /etc/systemd/system/*.service /etc/systemd/system/*.socket /usr/lib/systemd/system/*.service /usr/lib/systemd/system/*.socket /lib/systemd/system/*.service; do
-      [ -f "$unit" ] || continue
+    # One search over all units: there are hundreds.
+    grep -lEs 'qmail-(start|smtpd|pop3d|popup)|qmail/rc|imapd|pop3d|courier|bincimap|dovecot' \
+      /etc/systemd/system/*.service /etc/systemd/system/*.socket /usr/lib/systemd/system/*.service \
+      /usr/lib/systemd/system/*.socket /lib/systemd/system/*.service /lib/systemd/system/*.socket |
+    while IFS= read -r unit; do
       found=\${unit##*/}
       case $found in
         mail-cutover-*) continue ;;
         *@.service) found=\${found%@.service}.socket; [ -f "\${unit%/*}/$found" ] || continue ;;
       esac
-      for role in $(roles "$unit" "$found"); do printf '%s\tsystemd\t%s\n' "$role" "$found"; done
+      found_roles=$(roles "$unit" "$found")
+      if [ -n "$found_roles" ] && used_unit "$found"; then
+        for role in $found_roles; do printf '%s\tsystemd\t%s\n' "$role" "$found"; done
+      fi
     done
   fi | sort -u
+}
+
+# One that is installed and neither enabled nor running, nor closed by us, serves nothing.
+used_unit() {
+  case $(systemctl is-enabled "$1" 2>/dev/null) in enabled*) return 0 ;; esac
+  if systemctl is-active --quiet "$1"; then return 0; fi
+  ls -d "$base"/undo/*/[0-9]*-"unit-$(key "$1")" > /dev/null 2>&1
 }
 
 # The start as it was before we closed the service.
@@ -104,12 +117,15 @@ supervisor() {
   done
 }
 
-wait_pid() { # KIND ID SECONDS TEST...: until the test holds for the process id
-  kind=$1; id=$2; end=$(($(date +%s) + $3)); shift 3
+wait_pid() { # KIND ID SECONDS up|down: until it runs, or does not
+  end=$(($(date +%s) + $3))
   while :; do
-    pid=$(pid_of "$kind" "$id")
-    if [ "$pid" "$@" ]; then return 0; fi
-    [ "$(date +%s)" -lt "$end" ] || die "$id: not so after its time: process $pid $*"
+    pid=$(pid_of "$1" "$2")
+    case $4 in
+      up) if [ "$pid" != 0 ]; then return 0; fi ;;
+      down) if [ "$pid" = 0 ]; then return 0; fi ;;
+    esac
+    [ "$(date +%s)" -lt "$end" ] || die "$2 is not $4 after $3 s: process $pid"
     sleep 0.1
   done
 }
@@ -133,7 +149,7 @@ close_service() { # GROUP KIND ID
       systemctl daemon-reload
       tell "$2" "$3" down ;;
   esac
-  wait_pid "$2" "$3" "\${4:-60}" = 0
+  wait_pid "$2" "$3" "\${4:-60}" down
 }
 
 undo_service() { # "KIND ID" BEFORE-FILE
@@ -145,7 +161,7 @@ undo_service() { # "KIND ID" BEFORE-FILE
 start() {
   # A supervisor reads its own file again only when the process ends.
   if [ "$(pid_of "$1" "$2")" = 0 ]; then tell "$1" "$2" up; fi
-  wait_pid "$1" "$2" 30 != 0
+  wait_pid "$1" "$2" 30 up
 }
 
 of_role() { services | awk -F '\t' -v role="$1" '$1 == role { print $2 " " $3 }'; }
@@ -363,7 +379,11 @@ place() { # FOLDER NUMBER
   fi
   while IFS= read -r path; do
     maildir=\${path%/*/*}
-    if [ -e "$maildir/tmp/\${path##*/}" ]; then mv -f -- "$maildir/tmp/\${path##*/}" "$path"; fi
+    file=\${path##*/}
+    if [ ! -e "$maildir/tmp/$file" ]; then continue; fi
+    # Two hosts of one name can give one name to two messages: neither replaces the other.
+    if [ -e "$maildir/new/\${file%%:*}" ] || ls "$maildir/cur/\${file%%:*}"* > /dev/null 2>&1; then path=$maildir/new/\${file%%:*}.late$2; fi
+    mv -f -- "$maildir/tmp/$file" "$path"
   done < "$list"
   sync
   printf '%s' "$2" | "$hostctl" put late/last
@@ -404,7 +424,7 @@ hook() {
       if ls "$base"/undo/freeze/*-control-* > /dev/null 2>&1; then : > "$base/restart"; fi
       begin_homing ;;
     thawed)
-      rm -f -- "$base/redirected" "$base/held-local" "$base/forward-ready" "$base/tables-redirected"
+      rm -f -- "$base/redirected" "$base/held-local" "$base/forward-ready" "$base/tables-redirected" "$base/held-remote"
       if [ -e "$base/restart" ]; then
         each send restart
         rm -f -- "$base/restart"
@@ -430,8 +450,8 @@ case $word in
     group=$1; each "$2" closing ;;
   start) each "$1" start ;;
   restart) each "$1" restart ;;
-  hup) each "$1" hup ;;
-  alrm) each "$1" alrm ;;
+  hup) each "\${1:-send}" hup ;;
+  alrm) each "\${1:-send}" alrm ;;
   agents) agents ;;
   sessions) sessions ;;
   end-sessions) end_sessions ;;

@@ -113,7 +113,13 @@ function afterReturn({ target }: MailContext): Step {
 /** What `freeze` changed in the control files is as it was; services stay closed. */
 export async function restoreControl(host: MailHost): Promise<void> {
   await host.edit('undo-some', ['freeze', ...controlRecords, 'sticky', 'database']);
-  for (const name of ['redirected', 'held-local', 'forward-ready', 'tables-redirected'])
+  for (const name of [
+    'redirected',
+    'held-local',
+    'held-remote',
+    'forward-ready',
+    'tables-redirected',
+  ])
     await unmark(host, name);
 }
 

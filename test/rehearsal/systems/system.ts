@@ -24,6 +24,12 @@ export interface RehearsedSystem {
   places(root: string, plain: number): readonly MailboxPlace[];
   /** Inputs that its stages take besides the usual ones. */
   inputs?(scene: Scene): Promise<Readonly<Record<string, string>>>;
+  /** Shell text that prints how many messages wait in a host's queue. Default: Postfix's. */
+  readonly queueLength?: string;
+  /** Tries what is deferred in the queues at once. */
+  nudge?(scene: Scene): Promise<unknown>;
+  /** Looks at the hosts from before the first stage until the end; the function ends it and says what was wrong. */
+  watch?(scene: Scene): () => Promise<readonly string[]>;
   /** A look while both hosts stand still and hold the same. Each line that comes back is a fault. */
   frozen?(scene: Scene): Promise<readonly string[]>;
   /** A look at the end, when NEW serves and all is counted. Each line that comes back is a fault. */
