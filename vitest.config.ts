@@ -10,6 +10,7 @@ const labFolders = [
   'e2e',
   'rehearsal',
   'faults',
+  'chatmail',
 ];
 
 export default defineConfig({

@@ -26,14 +26,18 @@ const probeSeconds = 60;
  * On NEW, after ownership was taken: it starts with no public listener, a probe message goes
  * through, then the listeners open.
  */
-export function activateSteps(context: MailContext): readonly Step[] {
+export function activateSteps(
+  context: MailContext,
+  /** Units that must run before Dovecot and Postfix do. */
+  before: readonly string[] = [],
+): readonly Step[] {
   const { new: target, migration } = context;
   return [
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
       done: () => serving(target),
-      do: () => startClosed(context),
+      do: () => startClosed(context, before),
     },
     {
       id: 'probe',
@@ -99,7 +103,7 @@ export function forwardSteps(context: MailContext): readonly Step[] {
 }
 
 /** All listeners but the door stay closed; Dovecot only takes deliveries. */
-async function startClosed(context: MailContext): Promise<string> {
+async function startClosed(context: MailContext, before: readonly string[]): Promise<string> {
   const { new: target, migration } = context;
   const dovecot = await readDovecot(target);
   if (!dovecot)
@@ -118,6 +122,10 @@ async function startClosed(context: MailContext): Promise<string> {
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
   // Those that did not run before NEW was fenced, too.
+  if (before.length > 0)
+    await target.change(
+      command(['systemctl', 'start', ...before], { purpose: 'start what mail needs' }),
+    );
   await target.change(
     command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
       purpose: 'start the mail services',
