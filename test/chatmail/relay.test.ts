@@ -22,6 +22,10 @@ let here: RelayScene;
 
 beforeAll(async () => {
   here = await relayScene(stop);
+  // What a host notes of the first time: sudo of a user, Postfix of a listener.
+  await here.lab.host('new').mustSh('su admin -c "sudo -n true"');
+  await send('<first@lab>', here.lab.host('old').address);
+  await arrived(here, 'old', '<first@lab>');
 });
 afterAll(() => here?.end());
 
@@ -122,7 +126,9 @@ it('shows what a cmdeploy says that fails half-way, and goes on when it is mende
   expect(await running(here, 'new')).toEqual([]);
 });
 
-it('moves by stop, with the queue, and comes back with what NEW got', async () => {
+it('moves by stop, with the queue, and comes back with what NEW got', {
+  timeout: 600_000,
+}, async () => {
   const { lab } = here;
   await here.must('transfer', { pass: 'live' });
   // Waits in OLD's queue: nobody answers for its destination.

@@ -23,13 +23,12 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
   const [checkout, here] = await Promise.all([checkoutOf(context), readRelay(target)]);
   if ('severity' in checkout) return [checkout];
   const stores = migration.stores ?? storesOf(there.ini);
-  const [missing, space, empty, ports, names, disk] = await Promise.all([
+  // Not more than a few at once: all of them share one connection a host.
+  const [missing, space, empty, ports] = await Promise.all([
     missingPaths(old, [...stores, ...carriedBy(there.ini)]),
     room(old, target, stores),
     fresh ? emptyNew(context, stores, there.ini) : [],
     fresh ? foreignPorts(target) : [],
-    dnsChecks(context, there.ini),
-    unsynced(old),
   ]);
   return [
     ...deployments(context, there, here, checkout.found),
@@ -38,9 +37,10 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
     ...space,
     ...empty,
     ...ports,
-    ...names,
-    ...disk,
+    ...(await dnsChecks(context, there.ini)),
+    ...(await unsynced(old)),
     ...(await outgoing(context)),
+    ...(await python(context)),
   ];
 }
 
@@ -117,7 +117,7 @@ function deployments(
               'use the chatmail.ini that OLD was deployed with',
             ),
           ]),
-      ...(ini.mailboxes === there.ini.mailboxes
+      ...(ini.mailboxes === there.ini.mailboxes || ini.domain !== there.ini.domain
         ? []
         : [
             blocks(
@@ -133,7 +133,7 @@ function deployments(
               'deploy OLD from the same revision first, so that the move changes one thing at a time',
             ),
           ]),
-      ...settingsApart(what, ini, there.ini),
+      ...(ini.domain === there.ini.domain ? settingsApart(what, ini, there.ini) : []),
     ]),
   ];
 }
@@ -272,6 +272,20 @@ async function outgoing({ old, new: target }: MailContext): Promise<Finding[]> {
           'if its provider blocks port 25 outwards, have that lifted before the move: users could not send',
         ),
       ];
+}
+
+/** cmdeploy asks the host by programs of its own, in Python, before it installs anything (sshexec.py). */
+async function python({ migration, new: target }: MailContext): Promise<Finding[]> {
+  if (migration.provision !== 'cmdeploy') return [];
+  const result = await target.read(
+    script('command -v python3 > /dev/null', [], {
+      allow: [0, 1, 127],
+      purpose: 'look for Python',
+    }),
+  );
+  return result.code === 0
+    ? []
+    : [blocks(`${target.label}: python3 is not there, and cmdeploy needs it`, 'install python3')];
 }
 
 /** Not our doing, and no cure before the move; but whoever approves should know. */

@@ -53,6 +53,8 @@ export async function runCmdeploy(
         LANG: 'C.UTF-8',
         SSH_AUTH_SOCK: socket,
         CMDEPLOY_STAGES: stages,
+        // Its own lines and those of what it runs in their order.
+        PYTHONUNBUFFERED: '1',
       },
     });
     return `${said} lines, kept in ${log}`;
@@ -184,7 +186,7 @@ async function run(context: MailContext, { folder, words, env, log }: Run): Prom
   await writeFile(log, lines.map((line) => `${line}\n`).join(''));
   if (code !== 0)
     throw new UserError(
-      `cmdeploy ended with ${signal ?? code}: ${lines.findLast((line) => line.trim() !== '') ?? 'it said nothing'}. Its output stands above and in ${log}. Mend what it names, then run this stage again`,
+      `cmdeploy ended with ${signal ?? code}: ${lines.findLast((line) => !/^\s*$|^Deploy failed$/.test(line))?.trim() ?? 'it said nothing'}. Its output stands above and in ${log}. Mend what it names, then run this stage again`,
     );
   return lines.length;
 }

@@ -17,13 +17,14 @@ export async function dnsChecks(context: MailContext, ini: RelayIni): Promise<Fi
     return [
       warns(`${old.label}: dig is not there, so no names were looked up`, 'install bind9-dnsutils'),
     ];
-  const found = await Promise.all([
-    addresses(context, ini, dig),
-    dkim(old, ini, dig),
-    ...(ini.certificates === 'acme' ? [caa(old, ini, dig), policy(context, ini, dig)] : []),
-    reverse(context, ini, dig),
-  ]);
-  return found.flat();
+  return [
+    ...(await addresses(context, ini, dig)),
+    ...(await dkim(old, ini, dig)),
+    ...(ini.certificates === 'acme'
+      ? [...(await caa(old, ini, dig)), ...(await policy(context, ini, dig))]
+      : []),
+    ...(await reverse(context, ini, dig)),
+  ];
 }
 
 type Dig = (name: string, type: string) => Promise<readonly string[]>;

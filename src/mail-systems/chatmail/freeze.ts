@@ -29,15 +29,18 @@ done`;
  */
 export function freezeSteps(context: MailContext): readonly Step[] {
   if (context.migration.freeze.mode === 'stop')
-    return [...stopSteps(context), stopUnits(context, [...frozenUnits, ...servingUnits])];
+    return [
+      ...stopSteps(context),
+      stopUnits(context, 'stop-relay', [...frozenUnits, ...servingUnits]),
+    ];
   const closing = holdSteps(context, deliveryAgents).filter(({ id }) => id !== 'close-sessions');
-  return [...closing, stopUnits(context, frozenUnits)];
+  return [...closing, stopUnits(context, 'close-sessions', frozenUnits)];
 }
 
-function stopUnits(context: MailContext, units: readonly string[]): Step {
+function stopUnits(context: MailContext, id: string, units: readonly string[]): Step {
   const { source } = context;
   return {
-    id: 'stop-relay',
+    id,
     title: `Stop Dovecot, accounts, notices, expiry and renewal on ${called(source)}`,
     done: async () =>
       (await runningUnits(source, units)) === '' &&
