@@ -7,10 +7,12 @@ const labFolders = [
   'hosts',
   'transfer',
   'postfix-dovecot',
+  'qmail',
   'e2e',
   'rehearsal',
   'faults',
   'chatmail',
+  'safety',
 ];
 
 export default defineConfig({

@@ -99,7 +99,7 @@ describe('faults', () => {
     [
       'an unknown mail system',
       edited('postfix-dovecot', 'exim'),
-      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot, chatmail',
+      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot, chatmail, qmail',
     ],
     [
       'the tool of a relay for another server',

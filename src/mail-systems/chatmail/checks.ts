@@ -5,6 +5,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
+import { latePort } from '../postfix-dovecot/names.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { room } from '../postfix-dovecot/room.ts';
 import { type Checkout, readCheckout } from './checkout.ts';
@@ -198,8 +199,7 @@ async function emptyNew(
   const [found, accounts] = await Promise.all([
     emptiness(target, {
       stores,
-      queueDirectory: '/var/spool/postfix',
-      doorPort: migration['late-mail'].port,
+      doorPorts: [migration['late-mail'].port, latePort(migration)],
     }),
     target.read(
       script(

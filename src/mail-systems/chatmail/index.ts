@@ -1,3 +1,4 @@
+import { command } from '../../hosts/command.ts';
 import type { Contents, MailContext, MailStage, MailSystem } from '../mail-system.ts';
 import { forwardSteps } from '../postfix-dovecot/activate.ts';
 import { callersStep } from '../postfix-dovecot/callers.ts';
@@ -25,6 +26,7 @@ import { frozenUnits } from './units.ts';
 export const chatmail: MailSystem = {
   name: 'chatmail',
   freezeModes: ['hold', 'stop'],
+  service: { startTls: true, mailbox: 'imap' },
   async refusals(context) {
     const [there, here] = await Promise.all([refusals(context.old), refusals(context.new)]);
     // cmdeploy installs it, before the first pass.
@@ -65,16 +67,29 @@ export const chatmail: MailSystem = {
       case 'return-queue':
         return isStop ? [returnQueue(context)] : [];
       case 'forward':
-        return [...forwardSteps(context), ...lateClientSteps(context), ...deployedSteps(context)];
+        // filtermail refuses mail that is not encrypted, and who sent that must hear it: so OLD's own
+        // goes on judging, and what it took NEW takes.
+        return [
+          ...forwardSteps(context, 'source'),
+          ...lateClientSteps(context),
+          ...deployedSteps(context),
+        ];
       case 'end-forward':
         return endForwardSteps(context);
       case 'drain':
         return [callersStep(context)];
       case 'finish':
         return finishRelay(context);
+      // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.
+      case 'late':
+      case 'after-rollback':
+        return [];
     }
   },
   queue: (host) => queueStatus(host),
+  async flush(host) {
+    await host.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+  },
   removes: finishRemovesOfRelay,
   erase: eraseStores,
 };
