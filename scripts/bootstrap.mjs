@@ -111,7 +111,18 @@ async function runScript({ script, lab }, args) {
   const inLab = lab && !args.includes('--help');
   if (inLab) prepareLab(node, '');
   if (inLab) await prepareAct(args);
-  return run(node, [...(inLab ? ['test/lab/with-lab.ts', node] : []), script, ...args]);
+  return run(node, [...(inLab ? labWords(node, layerOf(args)) : []), script, ...args]);
+}
+
+/** Enters the lab; what only some mail systems need is built when it is asked for. */
+function labWords(node, layer) {
+  return ['test/lab/with-lab.ts', ...(layer ? ['--layer', layer] : []), node];
+}
+
+/** `--system NAME` or `--system=NAME`. */
+function layerOf(args) {
+  const at = args.indexOf('--system');
+  return at >= 0 ? args[at + 1] : args.find((word) => word.startsWith('--system='))?.slice(9);
 }
 
 const notTested =
@@ -139,7 +150,7 @@ async function test(args) {
     const building = noLab ? undefined : installAct();
     const codes = [await run(node, vitest(['unit', 'built']))];
     const lacking = await building;
-    if (!noLab) codes.push(await run(node, ['test/lab/with-lab.ts', node, ...vitest(['lab'])]));
+    if (!noLab) codes.push(await run(node, [...labWords(node, 'all'), ...vitest(['lab'])]));
     const counts = [count(join(results, 'unit.json'))];
     if (!noLab) counts.push(count(join(results, 'lab.json')));
     if (noLab) console.log(notTested);

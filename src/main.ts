@@ -10,6 +10,7 @@ import { UserError } from './errors.ts';
 import { MailHost } from './hosts/mail-host.ts';
 import { migrationFiles } from './hosts/migration-files.ts';
 import { registerSecret } from './hosts/redaction.ts';
+import { chatmail } from './mail-systems/chatmail/index.ts';
 import type { MailSystem } from './mail-systems/mail-system.ts';
 import { postfixDovecot } from './mail-systems/postfix-dovecot/index.ts';
 import { qmail } from './mail-systems/qmail/index.ts';
@@ -25,6 +26,7 @@ import { removePassKey } from './transfer/pass-key.ts';
 
 const systems: Readonly<Record<Migration['mail-system'], MailSystem>> = {
   'postfix-dovecot': postfixDovecot,
+  chatmail,
   qmail,
 };
 

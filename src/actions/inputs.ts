@@ -14,6 +14,8 @@ export interface Inputs {
   readonly sudoPassword: string | undefined;
   readonly dnsCredentials: string | undefined;
   readonly probePassword: string | undefined;
+  /** plan, prepare, activate: path of a checkout of the chatmail relay repository. */
+  readonly cmdeploy: string | undefined;
   /** 64 lower-case hexadecimal digits. */
   readonly planDigest: string | undefined;
   readonly dryRun: boolean;
@@ -80,6 +82,7 @@ export function loadInputs(
     sudoPassword: check('sudo-password', singleLine),
     dnsCredentials: check('dns-credentials', optional),
     probePassword: check('probe-password', singleLine),
+    cmdeploy: check('cmdeploy', optional),
     planDigest: check('plan-digest', digest),
     dryRun: check('dry-run', flag),
     githubToken: check('github-token', optional),

@@ -68,6 +68,12 @@ export const inputSpecs = [
     secret: true,
   },
   {
+    name: 'cmdeploy',
+    description:
+      'Path of your checkout of the chatmail relay repository, with `chatmail.ini`, where its `scripts/initenv.sh` has run. Needed for `provision: cmdeploy`.',
+    stages: ['plan', 'prepare', 'activate'],
+  },
+  {
     name: 'plan-digest',
     description:
       'The plan digest that was approved. The stage refuses to run when the plan has become another.',

@@ -18,6 +18,7 @@ const checks: readonly Check[] = [
   sameHost,
   cutoverNeeds,
   providerNeeds,
+  relayOnly,
   recordsInZone,
   recordValues,
   probeInDomains,
@@ -111,6 +112,27 @@ function providerNeeds(file: unknown): Fault[] {
     if (!isRfc2136 || valueAt(file, ['dns', index, 'server']) !== undefined) return [];
     return [{ path: ['dns', index, 'provider'], message: '"rfc2136" needs server' }];
   });
+}
+
+/** What only one mail system has, or has not. */
+function relayOnly(file: unknown): Fault[] {
+  const isRelay = valueAt(file, ['mail-system']) === 'chatmail';
+  const provision = valueAt(file, ['provision']);
+  const faults: Fault[] = [];
+  if (isRelay && provision === 'copy') {
+    const message = 'a relay is set up by its own tool: write "cmdeploy", or "prepared"';
+    faults.push({ path: ['provision'], message });
+  }
+  if (!isRelay && provision === 'cmdeploy') {
+    faults.push({ path: ['provision'], message: '"cmdeploy" needs "mail-system: chatmail"' });
+  }
+  if (!isRelay && valueAt(file, ['chatmail']) !== undefined) {
+    faults.push({ path: ['chatmail'], message: 'has no effect without "mail-system: chatmail"' });
+  }
+  if (isRelay && list(file, ['domains']).length > 1) {
+    faults.push({ path: ['domains'], message: 'a relay has one domain' });
+  }
+  return faults;
 }
 
 interface Spot {

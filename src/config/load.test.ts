@@ -99,7 +99,22 @@ describe('faults', () => {
     [
       'an unknown mail system',
       edited('postfix-dovecot', 'exim'),
-      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot, qmail',
+      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot, chatmail, qmail',
+    ],
+    [
+      'the tool of a relay for another server',
+      edited('mail-system: postfix-dovecot', 'mail-system: postfix-dovecot\nprovision: cmdeploy'),
+      'm.yml:3:1: provision: "cmdeploy" needs "mail-system: chatmail"',
+    ],
+    [
+      'settings of a relay for another server',
+      edited('mail-system: postfix-dovecot', 'mail-system: postfix-dovecot\nchatmail: {}'),
+      'm.yml:3:1: chatmail: has no effect without "mail-system: chatmail"',
+    ],
+    [
+      'a relay whose configuration is copied',
+      edited('mail-system: postfix-dovecot', 'mail-system: chatmail\nprovision: copy'),
+      'm.yml:3:1: provision: a relay is set up by its own tool: write "cmdeploy", or "prepared"',
     ],
     [
       'a number as text',

@@ -78,7 +78,7 @@ export const migrationSchema = z
       .string()
       .regex(/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/, 'use a-z, 0-9 and "-", at most 40 characters')
       .describe('Names this migration on both hosts, in the journal and in reports.'),
-    'mail-system': z.enum(['postfix-dovecot', 'qmail']),
+    'mail-system': z.enum(['postfix-dovecot', 'chatmail', 'qmail']),
     old: mailHost,
     new: mailHost,
     domains: z.array(domainName).min(1).describe('Every mail domain that moves.'),
@@ -93,9 +93,11 @@ export const migrationSchema = z
         'Other files and folders that move with the mail: password files, keys, certificates.',
       ),
     provision: z
-      .enum(['prepared', 'copy'])
+      .enum(['prepared', 'copy', 'cmdeploy'])
       .default('prepared')
-      .describe('NEW is set up by you (`prepared`) or gets the configuration of OLD (`copy`).'),
+      .describe(
+        'NEW is set up by you (`prepared`), gets the configuration of OLD (`copy`), or is made a relay by `cmdeploy`.',
+      ),
     qmail: z
       .strictObject({
         strategy: z
@@ -117,6 +119,15 @@ export const migrationSchema = z
         'max-minutes': z.int().min(1).max(1440).default(60),
       })
       .prefault({}),
+    chatmail: z
+      .strictObject({
+        'late-clients': z
+          .enum(['carry', 'refuse'])
+          .default('carry')
+          .describe('What OLD does after activation with clients that still come to it.'),
+      })
+      .optional()
+      .describe('mail-system: chatmail. What only a relay has.'),
     cutover: z.enum(['dns', 'address']).default('dns'),
     'address-command': z
       .array(nonEmpty)

@@ -234,6 +234,17 @@ edit_file() { # GROUP ID PATH MODE OWNER:GROUP < content
   replace "$3"
 }
 
+edit_files() { # GROUP MODE OWNER:GROUP ID PATH [ID PATH...] < content: the same in each
+  group=$1; mode=$2; owner=$3; shift 3
+  text="$base/.text.$$"
+  cat > "$text"
+  while [ "$#" -gt 0 ]; do
+    edit_file "$group" "$1" "$2" "$mode" "$owner" < "$text"
+    shift 2
+  done
+  rm -f -- "$text"
+}
+
 # replace PATH: by PATH.mail-cutover, the one temporary name, so that what a kill left is used up later
 replace() {
   durable "$1.mail-cutover"
@@ -428,9 +439,25 @@ undo_group_account() { # NAME: gone, unless it is some user's own
   if [ -n "$number" ] && ! getent passwd | cut -d: -f4 | grep -qx -- "$number"; then groupdel "$1"; fi
 }
 
-edit_stop() { # GROUP ID UNIT: stopped, remembering whether it ran
-  recorded "$1" "$2" || { running "$3" && printf active || printf inactive; } | record "$1" "$2" unit "$3"
-  [ "$(systemctl show -p LoadState --value "$3")" = not-found ] || systemctl stop "$3"
+edit_stop() { # GROUP ID UNIT [ID UNIT...]: stopped, in this order, remembering which of them ran
+  group=$1; shift
+  todo=$#
+  while [ "$todo" -gt 0 ]; do
+    recorded "$group" "$1" || { running "$2" && printf active || printf inactive; } | record "$group" "$1" unit "$2"
+    # Of the words only the units that are there remain.
+    if [ "$(systemctl show -p LoadState --value "$2")" != not-found ]; then set -- "$@" "$2"; fi
+    shift 2
+    todo=$((todo - 2))
+  done
+  [ "$#" -eq 0 ] || systemctl stop "$@"
+}
+
+# A unit of ours, which serves until it is taken back.
+edit_serve() { # GROUP ID UNIT
+  recorded "$1" "$2" || record "$1" "$2" serve "$3" < /dev/null
+  systemctl daemon-reload
+  systemctl enable -q "$3"
+  systemctl restart "$3"
 }
 
 # Postfix must be down. Queue files keep their relative paths; Postfix renames what has another inode
@@ -502,6 +529,7 @@ undo_one() { # DIRECTORY
     member)
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;
+    serve) systemctl disable -q --now "$what" ;;
     seal)
       # Lazily: somebody may be reading there.
       if sealed "$what"; then umount -l -- "$what"; fi ;;
@@ -787,10 +815,12 @@ case $action in
   postconf) edit_postconf "$@" ;;
   master) edit_master "$@" ;;
   file) edit_file "$@" ;;
+  files) edit_files "$@" ;;
   block) edit_block "$@" ;;
   tree) edit_tree "$@" ;;
   accounts) edit_accounts "$@" ;;
   stop) edit_stop "$@" ;;
+  serve) edit_serve "$@" ;;
   queue) edit_queue "$@" ;;
   seal) edit_seal "$@" ;;
   sealed) sealed "$1" ;;

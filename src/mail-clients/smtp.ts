@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline/promises';
+import { connect as secure } from 'node:tls';
 
 export interface Reply {
   readonly code: number;
@@ -19,24 +20,32 @@ const replySeconds = 30;
 
 /**
  * Asks a server whether it would take a message for `recipient`, and leaves before any message:
- * EHLO, MAIL, RCPT, RSET, QUIT (RFC 5321). No library sends a RCPT without a message after it.
+ * EHLO, MAIL, RCPT, RSET, QUIT (RFC 5321); with STARTTLS where it wants that (530, RFC 3207). No
+ * library sends a RCPT without a message after it.
  */
 export async function askRecipient(
   port: number,
   sender: string,
   recipient: string,
 ): Promise<SmtpAnswer> {
-  const socket = connect({ host: '127.0.0.1', port });
-  socket.setTimeout(replySeconds * 1000, () => socket.destroy(new Error('no reply')));
+  let socket: Socket = connect({ host: '127.0.0.1', port });
   try {
-    const replies = read(socket);
+    let replies = read(patient(socket));
     const ask = async (line: string) => {
       socket.write(`${line}\r\n`);
       return next(replies);
     };
     const greeting = await next(replies);
     const hello = await ask('EHLO mail-cutover.invalid');
-    await ask(`MAIL FROM:<${sender}>`);
+    const mail = `MAIL FROM:<${sender}>`;
+    if ((await ask(mail)).code === 530) {
+      await ask('STARTTLS');
+      // Of the certificate nothing is believed here: what is asked is whether mail is taken.
+      socket = secure({ socket, rejectUnauthorized: false });
+      replies = read(patient(socket));
+      await ask('EHLO mail-cutover.invalid');
+      await ask(mail);
+    }
     const answer = await ask(`RCPT TO:<${recipient}>`);
     await ask('RSET');
     await ask('QUIT');
@@ -48,6 +57,10 @@ export async function askRecipient(
   } finally {
     socket.destroy();
   }
+}
+
+function patient(socket: Socket): Socket {
+  return socket.setTimeout(replySeconds * 1000, () => socket.destroy(new Error('no reply')));
 }
 
 /** Replies of one or more lines (RFC 5321 section 4.2.1). */

@@ -40,9 +40,19 @@ export interface Writers {
   readonly ports: readonly number[];
 }
 
+/** What the runner itself has, for a mail system whose own tool works from there. */
+export interface ControlMachine {
+  /** The user's checkout of that tool. */
+  readonly checkout: string | undefined;
+  /** Private keys, by host. */
+  readonly sshKeys: { readonly old: string; readonly new: string };
+  readonly sshPassphrase: string | undefined;
+}
+
 /** What a mail system gets to work with. */
 export interface MailContext {
   readonly migration: Migration;
+  readonly runner: ControlMachine;
   readonly old: MailHost;
   readonly new: MailHost;
   /** The host that service leaves: OLD, and NEW when it is taken back. */

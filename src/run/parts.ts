@@ -59,6 +59,11 @@ export function contextOf(
     ...parts,
     source: parts.old,
     target: parts.new,
+    runner: {
+      checkout: parts.inputs.cmdeploy,
+      sshKeys: parts.inputs.sshKeys,
+      sshPassphrase: parts.inputs.sshPassphrase,
+    },
     erase: wantsErasure(parts.inputs, parts.migration.name),
     state,
     entries,

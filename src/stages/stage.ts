@@ -6,12 +6,13 @@ import type { Log } from '../engine/runner.ts';
 import type { StageAction, State } from '../engine/states.ts';
 import type { Step } from '../engine/step.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
-import type { MailSystem } from '../mail-systems/mail-system.ts';
+import type { ControlMachine, MailSystem } from '../mail-systems/mail-system.ts';
 
 /** What a stage gets to work with; built in `main.ts` and nowhere else. */
 export interface StageContext {
   readonly migration: Migration;
   readonly inputs: Inputs;
+  readonly runner: ControlMachine;
   readonly old: MailHost;
   readonly new: MailHost;
   /** The host that service leaves, and the one that takes it; `rollback` exchanges them. */

@@ -1,6 +1,7 @@
 import { Resolver } from 'node:dns/promises';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { relay } from './chatmail/relay.ts';
 import { dkimRecord, dkimSelector } from './identity.ts';
 import { waitFor } from './process.ts';
 import { domains, mailName, network, outside, tsig, ttl } from './world.ts';
@@ -30,7 +31,19 @@ function mailRecords(zone: string): string[] {
   const records = [`@ MX 10 ${mailName}.`, `@ TXT ${txt('v=spf1 mx -all')}`];
   if (zone !== domains.virtual) return records;
   const dkim = `${dkimSelector}._domainkey TXT ${txt(dkimRecord())}`;
-  return [...records, ...addressRecords(`${mailName}.`, network.old), dkim];
+  return [...records, ...addressRecords(`${mailName}.`, network.old), dkim, ...relayRecords()];
+}
+
+/** What a chatmail relay of this name has besides, as the guide of relays lists it (docs/chatmail.md). */
+function relayRecords(): string[] {
+  const name = `${mailName}.`;
+  return [
+    `${relay.dkimSelector}._domainkey.${name} TXT ${txt(dkimRecord())}`,
+    `mta-sts.${name} CNAME ${name}`,
+    `www.${name} CNAME ${name}`,
+    `_mta-sts.${name} TXT ${txt('v=STSv1; id=202601010000')}`,
+    `${name} CAA 0 issue "letsencrypt.org;accounturi=${relay.acmeAccount}"`,
+  ];
 }
 
 /** The zone as it stands before a migration. */

@@ -11,8 +11,8 @@ import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ensureExtraLayer, qmailLayer } from './extra-layer.ts';
 import { ensureBase } from './image.ts';
+import { ensureLayers } from './layers.ts';
 import { runsFolder, runVariable } from './paths.ts';
 import { network } from './world.ts';
 
@@ -94,11 +94,11 @@ function forwardSignals(child: ReturnType<typeof enter>): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, forward);
 }
 
-const command = process.argv.slice(2);
-if (command.length === 0) fail('usage: node test/lab/with-lab.ts COMMAND ARGS…');
+const words = process.argv.slice(2);
+if (words.length === 0) fail('usage: node test/lab/with-lab.ts [--layer NAME] COMMAND ARGS…');
 checkMachine();
-await ensureBase(say)
-  .then(() => ensureExtraLayer(qmailLayer, say))
+const command = await ensureBase(say)
+  .then(() => ensureLayers(words, say))
   .catch((error: Error) => fail(error.message));
 sweepRuns();
 const run = makeRun();

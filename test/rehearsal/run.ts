@@ -160,7 +160,6 @@ async function runStages(
     freeze: { mode: options.freeze ?? system.freeze, 'max-minutes': 10 },
     ...system.migration(scene),
   });
-  const further = (await system.inputs?.(scene)) ?? {};
   migration.onLine((line) => say(`    ${line}`));
   const killer = options.kill ? killOnce(migration, options.seed ?? Date.now(), say) : undefined;
   const stages: StageFigures[] = [];
@@ -168,6 +167,7 @@ async function runStages(
     const at = (Date.now() - traffic.startedAt) / 1000;
     const began = performance.now();
     const title = [stage, ...Object.values(inputs)].join(' ');
+    const further = (await system.inputs?.(scene, stage)) ?? {};
     say(title);
     const given = { ...further, ...inputs };
     const debug = process.env.MAIL_CUTOVER_DEBUG === '1';
@@ -185,13 +185,13 @@ async function runStages(
     await run('plan');
     await run('prepare');
     await run('transfer', { pass: 'live' });
-    await untilLowTtl(migration, further, say);
+    await untilLowTtl(migration, say);
     await run('freeze');
     await run('transfer', { pass: 'final' });
     const frozen = await inventory(system.places(lab.host('old').root, options.mailboxes));
     const faults = (await system.frozen?.(scene)) ?? [];
     const queue = watchQueue(lab, system.queueLength ?? 'postqueue -j 2>/dev/null | wc -l');
-    const activated = await run('activate');
+    const activated = await run('activate').finally(() => queue.most());
     const held = await queue.most();
     await run('dns-cutover');
     await run('verify');
@@ -204,13 +204,8 @@ async function runStages(
 }
 
 /** `freeze` says from when on it may run; a dry run asks without freezing. */
-async function untilLowTtl(
-  migration: Migration,
-  further: Readonly<Record<string, string>>,
-  say: (line: string) => void,
-): Promise<void> {
-  const inputs = { ...further, 'dry-run': 'true' };
-  const asked = await migration.run('freeze', inputs, { onLine: () => undefined });
+async function untilLowTtl(migration: Migration, say: (line: string) => void): Promise<void> {
+  const asked = await migration.run('freeze', { 'dry-run': 'true' }, { onLine: () => undefined });
   const at = notBefore(asked.log);
   if (asked.code === 0 || at === undefined) return;
   say(`caches forget the old TTL at ${at.toISOString()}; OLD goes on serving until then`);

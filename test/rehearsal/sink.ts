@@ -20,14 +20,18 @@ export interface SinkOptions {
 
 /** Enough for the header of any message and for the whole of a report. */
 const keep = 256 * 1024;
+const remembered = 20;
 
 /**
  * The mail server of the world outside: takes mail for the outside domain and, as the rehearsal's
- * own sender is of that domain, the bounces that come back to it. Keeps who got what, not the mail.
+ * own sender is of that domain, the bounces that come back to it. Keeps who got what, and of the mail
+ * itself only the last small messages.
  */
 export class Sink {
   readonly received: Received[] = [];
   readonly bounces: BounceReport[] = [];
+  /** The latest messages as they came, by Message-ID. */
+  readonly contents = new Map<string, Buffer>();
   readonly #servers: SMTPServer[] = [];
 
   static async start(options: SinkOptions = {}): Promise<Sink> {
@@ -93,6 +97,13 @@ export class Sink {
     }
     const messageId = messageIdOf(head) ?? '';
     const at = Date.now();
+    if (content.length < keep) this.#remember(messageId, content);
     for (const recipient of recipients) this.received.push({ messageId, recipient, at });
+  }
+
+  #remember(messageId: string, content: Buffer): void {
+    this.contents.set(messageId, content);
+    const [oldest] = this.contents.keys();
+    if (this.contents.size > remembered && oldest !== undefined) this.contents.delete(oldest);
   }
 }

@@ -1,5 +1,6 @@
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { constants, gunzipSync } from 'node:zlib';
 import { type BounceReport, isReport, parseBounces } from './bounce.ts';
 import { messageIdOf, parseHead } from './head.ts';
 import type { MailboxPlace } from './layout.ts';
@@ -156,14 +157,28 @@ async function readHead(
   try {
     const buffer = Buffer.allocUnsafe(headSize);
     const { bytesRead } = await file.read(buffer, 0, headSize, 0);
-    const head = parseHead(buffer.subarray(0, bytesRead));
-    const bounces = isReport(head) ? parseBounces(await file.readFile()) : [];
+    const head = parseHead(plain(buffer.subarray(0, bytesRead)));
+    const bounces = isReport(head) ? parseBounces(plain(await readWhole(file))) : [];
     const read = { messageId: messageIdOf(head) ?? `file:${base}`, bounces };
     cache.set(key, read);
     return read;
   } finally {
     await file.close();
   }
+}
+
+/** From the first byte: what was read before counts not. */
+async function readWhole(file: FileHandle): Promise<Buffer> {
+  const { size } = await file.stat();
+  const whole = Buffer.allocUnsafe(size);
+  const { bytesRead } = await file.read(whole, 0, size, 0);
+  return whole.subarray(0, bytesRead);
+}
+
+/** Dovecot's zlib plugin stores messages in the format of gzip(1); a piece of one ends somewhere. */
+function plain(content: Buffer): Buffer {
+  const isGzip = content[0] === 0x1f && content[1] === 0x8b;
+  return isGzip ? gunzipSync(content, { finishFlush: constants.Z_SYNC_FLUSH }) : content;
 }
 
 function absent(error: NodeJS.ErrnoException): undefined {

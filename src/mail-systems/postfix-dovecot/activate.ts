@@ -27,14 +27,18 @@ const probeSeconds = 60;
  * On NEW, after ownership was taken: it starts with no public listener, a probe message goes
  * through, then the listeners open.
  */
-export function activateSteps(context: MailContext): readonly Step[] {
+export function activateSteps(
+  context: MailContext,
+  /** Units that must run before Dovecot and Postfix do. */
+  before: readonly string[] = [],
+): readonly Step[] {
   const { new: target, migration } = context;
   return [
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
       done: () => serving(target),
-      do: () => startClosed(context),
+      do: () => startClosed(context, before),
     },
     {
       id: 'probe',
@@ -66,7 +70,11 @@ export function activateSteps(context: MailContext): readonly Step[] {
  * `hold`, on the source: what waits in its queue, and what still comes, goes on by the target's own
  * doors, and port 25 refuses a recipient only when the target does.
  */
-export function forwardSteps(context: MailContext): readonly Step[] {
+export function forwardSteps(
+  context: MailContext,
+  /** Whose before-queue filter judges late mail. */
+  filtering: 'source' | 'target' = 'target',
+): readonly Step[] {
   const { source, target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
   const { transport, late } = names(migration);
@@ -101,7 +109,7 @@ export function forwardSteps(context: MailContext): readonly Step[] {
         );
         const table = redirectedWhole(held.stdout.toString('utf8'), destination);
         const postfix = await demandPostfix(source);
-        await startAsking(context, postfix);
+        await startAsking(context, postfix, filtering);
         await route(context, postfix, table, destination, await askingSettings(context, postfix));
         await reloadPostfix(source);
         await untilLoaded(context);
@@ -113,7 +121,7 @@ export function forwardSteps(context: MailContext): readonly Step[] {
 }
 
 /** All listeners but the door stay closed; Dovecot only takes deliveries. */
-async function startClosed(context: MailContext): Promise<string> {
+async function startClosed(context: MailContext, before: readonly string[]): Promise<string> {
   const { new: target, migration } = context;
   const dovecot = await readDovecot(target);
   if (!dovecot)
@@ -132,6 +140,10 @@ async function startClosed(context: MailContext): Promise<string> {
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
   // Those that did not run before NEW was fenced, too.
+  if (before.length > 0)
+    await target.change(
+      command(['systemctl', 'start', ...before], { purpose: 'start what mail needs' }),
+    );
   await target.change(
     command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
       purpose: 'start the mail services',

@@ -55,7 +55,11 @@ export async function askingSettings(
 }
 
 /** Makes the services of port 25 ask. Entered again after it was cut off it starts from what was there. */
-export async function startAsking(context: MailContext, postfix: Postfix): Promise<void> {
+export async function startAsking(
+  context: MailContext,
+  postfix: Postfix,
+  filtering: 'source' | 'target',
+): Promise<void> {
   const { source } = context;
   const dovecot = await readDovecot(source);
   const edit = (id: string, key: string, entry: string) =>
@@ -75,7 +79,7 @@ export async function startAsking(context: MailContext, postfix: Postfix): Promi
     const override = new Set([...words(was('receive_override_options')), 'no_address_mappings']);
     const lists = ['smtpd_data_restrictions', 'smtpd_end_of_data_restrictions'];
     const own = [
-      '-o smtpd_proxy_filter=',
+      ...(filtering === 'target' ? ['-o smtpd_proxy_filter='] : []),
       option('receive_override_options', [...override].join(',')),
       '-o local_recipient_maps=',
       '-o virtual_mailbox_maps=',

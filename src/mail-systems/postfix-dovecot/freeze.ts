@@ -28,7 +28,11 @@ const sessionSeconds = 60;
  * would not do: `postqueue -f` by any local user gets round it. A route to a transport that can't
  * deliver survives flush, ETRN, reload and restart.
  */
-export function holdSteps(context: MailContext): readonly Step[] {
+export function holdSteps(
+  context: MailContext,
+  /** Shell text that prints the delivery agents that may still write into mailboxes. */
+  agents: string = deliveryAgents,
+): readonly Step[] {
   const { source } = context;
   return [
     {
@@ -45,9 +49,9 @@ export function holdSteps(context: MailContext): readonly Step[] {
     {
       id: 'finish-deliveries',
       title: `Wait until no delivery agent on ${called(source)} holds a message`,
-      done: async () => (await running(source, deliveryAgents, [])) === '',
+      done: async () => (await running(source, agents, [])) === '',
       do: async () => {
-        await waitUntilNothing(source, deliveryAgents, {
+        await waitUntilNothing(source, agents, {
           seconds: deliverySeconds,
           what: 'no delivery agent holds a message',
           cure: 'A pipe or filter hangs: look at it, then run freeze again',
@@ -153,22 +157,14 @@ export async function fence(
   units: readonly string[],
 ): Promise<void> {
   const condition = `# ${context.migration.name}: this server is being moved, see \`${host.hostctl} status\`.\n[Unit]\nConditionPathExists=!${host.folder}/${marker}\n`;
-  for (const unit of units) {
-    await host.edit(
-      'file',
-      [
-        undoGroup,
-        `fence-${unit}`,
-        names(context.migration).dropIn(unit, marker),
-        '644',
-        'root:root',
-      ],
-      {
-        stdin: condition,
-        purpose: `fence ${unit}`,
-      },
-    );
-  }
+  const files = units.flatMap((unit) => [
+    `fence-${unit}`,
+    names(context.migration).dropIn(unit, marker),
+  ]);
+  await host.edit('files', [undoGroup, '644', 'root:root', ...files], {
+    stdin: condition,
+    purpose: 'fence the services',
+  });
   await greet(host, undoGroup, context);
   await host.change(command(['systemctl', 'daemon-reload']));
 }

@@ -8,16 +8,19 @@ import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 import { missingOwners } from './owners.ts';
 import { waitUntilNothing } from './waiting.ts';
 
+const fencedUnits = [...dovecotUnits, ...postfixUnits, ...milterUnits];
+
 /** NEW is closed before anything is brought to it: nothing delivers, serves, or starts at boot. */
 export function prepareSteps(
   context: MailContext,
   owners: () => Promise<readonly string[]>,
   /** `provision: copy`: what brings accounts and configuration, for a NEW that is fenced. */
   copying: readonly Step[] = [],
+  units: readonly string[] = fencedUnits,
 ): readonly Step[] {
   const { new: target } = context;
   return [
-    ...afterReturn(context),
+    ...afterReturn(context, units),
     ...copying,
     {
       id: 'owners',
@@ -41,7 +44,7 @@ export function prepareSteps(
  * Fences NEW. Where it has served before and given all back, it sends on what still comes to it:
  * that ends here, once its queue is empty.
  */
-function afterReturn(context: MailContext): readonly Step[] {
+function afterReturn(context: MailContext, fencing: readonly string[]): readonly Step[] {
   const { old, new: target } = context;
   return [
     {
@@ -58,7 +61,7 @@ function afterReturn(context: MailContext): readonly Step[] {
         return undefined;
       },
     },
-    ...fenceSteps(context),
+    ...fenceSteps(context, fencing),
     {
       id: 'dismantle',
       title: 'Take away what an earlier rollback left on both hosts',
@@ -73,9 +76,11 @@ function afterReturn(context: MailContext): readonly Step[] {
 }
 
 /** NEW is closed: nothing serves, delivers, or starts at boot, and whoever logs in is told. */
-export function fenceSteps(context: MailContext): readonly Step[] {
+export function fenceSteps(
+  context: MailContext,
+  units: readonly string[] = fencedUnits,
+): readonly Step[] {
   const { new: target } = context;
-  const units = [...dovecotUnits, ...postfixUnits, ...milterUnits];
   return [
     {
       id: 'fence',

@@ -3,6 +3,7 @@ import type { RehearsedSystem } from './system.ts';
 /** One module a mail system, loaded when it is asked for. */
 const loaders = {
   'postfix-dovecot': () => import('./postfix-dovecot.ts'),
+  chatmail: () => import('./chatmail.ts'),
   qmail: () => import('./qmail.ts'),
 } as const satisfies Record<string, () => Promise<{ readonly system: RehearsedSystem }>>;
 

@@ -1,3 +1,4 @@
+import type { StageName } from '../../../src/actions/stages.ts';
 import type { Lab } from '../../lab/lab.ts';
 import type { MailboxPlace } from '../layout.ts';
 import type { RehearsalOptions } from '../options.ts';
@@ -22,8 +23,8 @@ export interface RehearsedSystem {
   migration(scene: Scene): Record<string, unknown>;
   /** Where the mailboxes are, below the file tree of a host. */
   places(root: string, plain: number): readonly MailboxPlace[];
-  /** Inputs that its stages take besides the usual ones. */
-  inputs?(scene: Scene): Promise<Readonly<Record<string, string>>>;
+  /** Inputs that a stage takes besides the usual ones. */
+  inputs?(scene: Scene, stage: StageName): Promise<Readonly<Record<string, string>>>;
   /** Shell text that prints how many messages wait in a host's queue. Default: Postfix's. */
   readonly queueLength?: string;
   /** Tries what is deferred in the queues at once. */

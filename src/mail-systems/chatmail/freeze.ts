@@ -1,0 +1,58 @@
+import type { Step } from '../../engine/step.ts';
+import { called, type MailContext } from '../mail-system.ts';
+import { fence, fenced, holdSteps, runningUnits, stopSteps } from '../postfix-dovecot/freeze.ts';
+import { frozenUnits, servingUnits } from './units.ts';
+
+/** hostctl's `thaw` takes this group back. */
+const group = 'freeze';
+
+/**
+ * Delivery agents that write into mailboxes. What leaves the relay goes through lmtp(8) as well, by
+ * a transport of this name (master.cf of the relay): it writes nothing, and may wait for the world.
+ */
+const deliveryAgents = String.raw`
+find /proc/[0-9]*/exe -maxdepth 0 \( -lname '*/postfix/sbin/local' -o -lname '*/postfix/sbin/virtual' \
+  -o -lname '*/postfix/sbin/lmtp' -o -lname '*/postfix/sbin/smtp' -o -lname '*/postfix/sbin/pipe' \
+  -o -lname '*/dovecot-lda' \) -printf '%h %l\n' 2>/dev/null |
+while read -r process program; do
+  words=$(tr '\0' ' ' < "$process/cmdline" 2>/dev/null) || continue
+  case $words in *lmtp-filtermail*) continue ;; esac
+  case $program in
+    */smtp) case $words in lmtp\ *) ;; *) continue ;; esac ;;
+  esac
+  printf '%s %s\n' "$process" "$program"
+done`;
+
+/**
+ * By systemd, in seconds. `hold`: Postfix goes on accepting, Dovecot and all that writes stops; unlike
+ * on other servers port 25 asks Dovecot nothing. `stop`: the whole relay is down.
+ */
+export function freezeSteps(context: MailContext): readonly Step[] {
+  if (context.migration.freeze.mode === 'stop')
+    return [
+      ...stopSteps(context),
+      stopUnits(context, 'stop-relay', [...frozenUnits, ...servingUnits]),
+    ];
+  const closing = holdSteps(context, deliveryAgents).filter(({ id }) => id !== 'close-sessions');
+  return [...closing, stopUnits(context, 'close-sessions', frozenUnits)];
+}
+
+function stopUnits(context: MailContext, id: string, units: readonly string[]): Step {
+  const { source } = context;
+  return {
+    id,
+    title: `Stop Dovecot, accounts, notices, expiry and renewal on ${called(source)}`,
+    done: async () =>
+      (await runningUnits(source, units)) === '' &&
+      (await fenced(source, 'frozen', context, units)),
+    do: async () => {
+      const words = units.flatMap((unit) => [`stop-${unit}`, unit]);
+      await source.edit('stop', [group, ...words], { purpose: 'stop the relay' });
+      await fence(source, group, 'frozen', context, units);
+      return undefined;
+    },
+    undo: async () => {
+      await source.edit('undo', [group]);
+    },
+  };
+}
