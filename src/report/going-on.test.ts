@@ -11,6 +11,7 @@ it('names the position to dispatch from', () => {
   expect(stopped('activate', 'prepared', { from: 'transfer live' })).toContain(
     '`from: transfer-live`',
   );
+  expect(stopped('plan', 'untouched')).toContain('dispatch again, as before or with `from: plan`');
   expect(stopped('rollback', 'frozen')).toContain('dispatch **Roll back** again');
   expect(stopped('prepare', 'finished', { from: 'none' })).toBe('');
 });

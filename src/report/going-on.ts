@@ -17,6 +17,10 @@ export function goingOn(stopped: Stopped): readonly string[] {
 
 function dispatch(stage: string, from: string): readonly string[] {
   if (from === 'none') return [];
+  if (stage === 'plan')
+    return [
+      'Cure it, then dispatch again, as before or with `from: plan`. *Re-run jobs* takes the old commit and inputs.',
+    ];
   if (stage === 'rollback') return [`Cure it, then dispatch **Roll back** again. ${notAgain}`];
   return [`Cure it, then dispatch **Migrate** with \`from: ${from}\`. ${notAgain}`];
 }

@@ -55,7 +55,7 @@ async function documented(): Promise<Record<string, unknown>> {
   > & {
     readonly dns: readonly object[];
   };
-  const { user } = shown.old;
+  const user = 'mover';
   return {
     ...shown,
     old: { ...shown.old, ...ours.old, user },
