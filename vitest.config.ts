@@ -11,6 +11,7 @@ const labFolders = [
   'e2e',
   'rehearsal',
   'faults',
+  'safety',
 ];
 
 export default defineConfig({

@@ -135,9 +135,11 @@ export const migrationSchema = z
         port: z
           .int()
           .min(1)
-          .max(65535)
+          .max(65534)
           .default(10125)
-          .describe('TCP port on NEW that only OLD can use, for mail that still reaches OLD.'),
+          .describe(
+            'TCP port on NEW that only OLD can use, for mail that still reaches OLD; the port after it too.',
+          ),
       })
       .prefault({}),
     options: z

@@ -2,7 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { command } from '../hosts/command.ts';
 import { turned } from '../mail-systems/mail-system.ts';
-import { removePassKey } from '../transfer/pass-key.ts';
+import { endPasses } from '../transfer/ending.ts';
 import { restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
@@ -71,7 +71,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
 /** Cut off before the point of return: NEW is the owner still, and goes on serving. */
 async function serveOn(back: StageContext): Promise<void> {
   const { source, target, migration } = back;
-  await removePassKey(source, target, migration.name);
+  await endPasses(source, target, migration.name);
   if (await has(source, 'released')) return;
   if (!(await has(source, 'frozen'))) return;
   await thaw(back, source);

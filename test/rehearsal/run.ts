@@ -6,6 +6,7 @@ import { Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
 import { network } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
+import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
 import { killOnce } from './kill-once.ts';
 import type { RehearsalOptions } from './options.ts';
@@ -47,6 +48,7 @@ export async function rehearse(
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
   inspect: (lab: Lab) => Promise<void>,
+  move: Mover = options.workflow === undefined ? runStages : byWorkflow(options.workflow),
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   say(
     `booting OLD, NEW, a name server and a resolver; ${options.mailboxes} mailboxes of ${options.messages} messages`,
@@ -54,7 +56,7 @@ export async function rehearse(
   const system = await rehearsedSystem(options.system);
   const lab = await system.start(options);
   try {
-    const result = await migrate(system, { lab, options }, say, watch);
+    const result = await migrate(system, { lab, options }, say, watch, move);
     await inspect(lab);
     return result;
   } finally {
@@ -67,6 +69,7 @@ async function migrate(
   scene: Scene,
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
+  move: Mover,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   const { lab, options } = scene;
   const nudge = async () => system.nudge?.(scene);
@@ -87,7 +90,7 @@ async function migrate(
       60,
       'mail reaches OLD',
     );
-    const moved = await runStages(system, scene, traffic, say);
+    const moved = await move(system, scene, traffic, say);
     await until(
       () => traffic.ledger.reachedNewByDns >= enough.byDns,
       120,
@@ -130,7 +133,15 @@ async function migrate(
   }
 }
 
-interface Moved {
+/** What moves the mail: the built actions one by one, or a workflow that runs them. */
+export type Mover = (
+  system: RehearsedSystem,
+  scene: Scene,
+  traffic: Traffic,
+  say: (line: string) => void,
+) => Promise<Moved>;
+
+export interface Moved {
   readonly stages: readonly StageFigures[];
   readonly frozen: Snapshot;
   readonly faults: readonly string[];
@@ -179,7 +190,7 @@ async function runStages(
     await run('transfer', { pass: 'final' });
     const frozen = await inventory(system.places(lab.host('old').root, options.mailboxes));
     const faults = (await system.frozen?.(scene)) ?? [];
-    const queue = watchQueue(lab, system.queueLength ?? 'postqueue -j 2>/dev/null | wc -l');
+    const queue = watchQueue(lab, system.queueLength);
     const activated = await run('activate');
     const held = await queue.most();
     await run('dns-cutover');
@@ -207,7 +218,10 @@ async function untilLowTtl(
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-function watchQueue(lab: Lab, length: string): { most(): Promise<number> } {
+export function watchQueue(
+  lab: Lab,
+  length = 'postqueue -j 2>/dev/null | wc -l',
+): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {
