@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseMigration } from '../../src/config/load.ts';
 import { migrationFile } from '../e2e/migration.ts';
-import { QmailScene, qmailFile, withoutDns } from './scene.ts';
+import { waitFor } from '../lab/process.ts';
+import { folder, QmailScene, qmailFile, withoutDns } from './scene.ts';
 
 /* What plan says of two qmail hosts, in one line each, with both hosts left as they were. */
 
@@ -152,5 +153,28 @@ describe('plan', () => {
       old: { ...old, 'legacy-algorithms': true },
     });
     expect(taken).not.toContain('error:');
+  });
+
+  test('on an OLD without systemd and sudo the limit is a line of cron, which thaws it', {
+    timeout: 300_000,
+  }, async () => {
+    const { lab, migration } = here;
+    const old = lab.host('old');
+    await old.mustSh('mv /usr/bin/systemctl /usr/bin/sudo /root/');
+    await migration.write({
+      ...migrationFile(lab),
+      ...qmailFile('snapshot'),
+      ...withoutDns,
+    });
+    await migration.must('prepare');
+    await migration.must('transfer', { pass: 'live' });
+    await migration.must('freeze');
+    expect(await here.serves('old')).toEqual({ pop3: false, delivers: false });
+    await old.mustSh(`printf 0 > ${folder}/deadline`);
+    await waitFor('cron has thawed OLD', 120, async () => {
+      const { code } = await old.sh('[ ! -e /etc/cron.d/mail-cutover-orchard ]');
+      return code === 0;
+    });
+    expect(await here.serves('old')).toEqual({ pop3: true, delivers: true });
   });
 });

@@ -61,7 +61,7 @@ async function moveFrom(
   await desk.must({ 'dry-run': 'true' }, caller === undefined ? 'migrate.yml' : 'caller.yml');
   await desk.must({ form, until: 'transfer-live' });
   await desk.untilLowTtl();
-  const queue = watchQueue(lab, 'postqueue -j 2>/dev/null | wc -l');
+  const queue = watchQueue(lab);
   const rest = { form, until: 'drain', from: 'freeze' };
   if (death === undefined) await desk.must(rest);
   else {

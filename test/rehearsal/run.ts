@@ -190,7 +190,7 @@ async function runStages(
     await run('transfer', { pass: 'final' });
     const frozen = await inventory(system.places(lab.host('old').root, options.mailboxes));
     const faults = (await system.frozen?.(scene)) ?? [];
-    const queue = watchQueue(lab, system.queueLength ?? 'postqueue -j 2>/dev/null | wc -l');
+    const queue = watchQueue(lab, system.queueLength);
     const activated = await run('activate').finally(() => queue.most());
     const held = await queue.most();
     await run('dns-cutover');
@@ -213,7 +213,10 @@ async function untilLowTtl(migration: Migration, say: (line: string) => void): P
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-export function watchQueue(lab: Lab, length: string): { most(): Promise<number> } {
+export function watchQueue(
+  lab: Lab,
+  length = 'postqueue -j 2>/dev/null | wc -l',
+): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {

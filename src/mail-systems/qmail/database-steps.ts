@@ -44,7 +44,8 @@ export function loadSteps(context: MailContext): readonly Step[] {
     {
       id: 'database',
       title: `Copy the tables ${tables.join(', ')} to ${called(target)}, with its own numbers`,
-      done: async () => false,
+      // What was redirected is no longer what NEW must have: it was copied just before.
+      done: () => has(source, 'tables-redirected'),
       do: async () => {
         await install(source);
         await install(target);
@@ -121,6 +122,7 @@ export function databaseStep(context: MailContext): readonly Step[] {
   const { source, migration } = context;
   if (migration.qmail?.variant !== 'mysql') return [];
   return [
+    ...(source.role === 'old' ? loadSteps(context) : []),
     {
       id: 'redirect-tables',
       title: `Turn aliases and virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,

@@ -212,7 +212,7 @@ export function holdLocal(host: MailHost): Step {
 /** The sticky bit stops deliveries only: POP3, IMAP and webmail still move and delete (dot-qmail(5)). */
 function closeMailboxes({ source }: MailContext): Step {
   return {
-    id: 'close-mailboxes',
+    id: 'close-sessions',
     title: `Close POP3 and IMAP on ${called(source)}`,
     done: async () => (await openMailboxes(source)) === '',
     do: async () => {
