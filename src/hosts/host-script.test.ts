@@ -63,7 +63,9 @@ const systemctl = String.raw`
 printf '%s\n' "$*" >> "$STATE/systemctl.log"
 case $1 in
   is-active) [ -e "$STATE/active-$3" ] ;;
-  stop) rm -f "$STATE/active-$2" ;;
+  stop) shift; for unit; do rm -f "$STATE/active-$unit"; done ;;
+  restart) : > "$STATE/active-$2" ;;
+  disable) rm -f "$STATE/active-$4" ;;
   start) if [ -e "$STATE/fails-$2" ]; then exit 1; fi; : > "$STATE/active-$2" ;;
 esac`;
 
@@ -487,6 +489,40 @@ describe('edits and undo', () => {
     well(['undo', 'g']);
     expect(existsSync(join(temporary, 'active-a.service'))).toBe(true);
     expect(existsSync(join(temporary, 'active-b.service'))).toBe(false);
+  });
+
+  it('units that are stopped together are remembered one by one', () => {
+    writeFileSync(join(temporary, 'active-a.service'), '');
+    writeFileSync(join(temporary, 'active-c.timer'), '');
+    const words = ['stop-a', 'a.service', 'stop-b', 'b.service', 'stop-c', 'c.timer'];
+    for (let time = 0; time < 2; time += 1) well(['stop', 'g', ...words]);
+    const active = () => readdirSync(temporary).filter((name) => name.startsWith('active-'));
+    expect(active()).toEqual([]);
+    well(['undo', 'g']);
+    expect(active()).toEqual(['active-a.service', 'active-c.timer']);
+  });
+
+  it('a unit of ours serves until it is taken back', () => {
+    well(['serve', 'g', 'ours', 'ours.service']);
+    well(['serve', 'g', 'ours', 'ours.service']);
+    expect(existsSync(join(temporary, 'active-ours.service'))).toBe(true);
+    well(['undo', 'g']);
+    expect(existsSync(join(temporary, 'active-ours.service'))).toBe(false);
+    expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain(
+      'disable -q --now ours.service',
+    );
+  });
+
+  it('files of the same content are each what they were', () => {
+    const paths = ['one', 'two'].map((name) => join(temporary, 'etc', name));
+    writeFileSync(paths[0] ?? '', 'before');
+    const words = paths.flatMap((path, index) => [`file-${index}`, path]);
+    const owner = `${process.getuid?.()}:${process.getgid?.()}`;
+    well(['files', 'g', '644', owner, ...words], "it's ours\n");
+    expect(paths.map((path) => readFileSync(path, 'utf8'))).toEqual(["it's ours\n", "it's ours\n"]);
+    well(['undo', 'g']);
+    expect(readFileSync(paths[0] ?? '', 'utf8')).toBe('before');
+    expect(existsSync(paths[1] ?? '')).toBe(false);
   });
 
   it('Postfix has its parameters and services again, set, empty or absent', () => {

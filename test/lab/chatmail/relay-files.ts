@@ -64,8 +64,8 @@ const proxy = (name: string, folder: string, socket: string, seconds: number) =>
 const filter = (mode: string) =>
   service(`filtermail, ${mode}`, `/usr/local/bin/filtermail ${relay.ini} ${mode}`, restarting(30));
 
-const timer = (description: string, calendar: string) =>
-  `[Unit]\nDescription=${description}\n\n[Timer]\nOnCalendar=${calendar}\n\n[Install]\nWantedBy=timers.target\n`;
+const timer = (description: string, calendar: string, more = '') =>
+  `[Unit]\nDescription=${description}\n\n[Timer]\nOnCalendar=${calendar}\n${more}\n[Install]\nWantedBy=timers.target\n`;
 
 const once = (start: string, user: string) =>
   `[Unit]\nDescription=${start}\n\n[Service]\nType=oneshot\nUser=${user}\nExecStart=${start}\n`;
@@ -86,7 +86,7 @@ const units: Readonly<Record<string, string>> = {
   ),
   'chatmail-expire.timer': timer('daily expiry', '*-*-* 00:02:00'),
   'chatmail-fsreport.service': once(`${relay.venv}/chatmail-fsreport ${relay.ini}`, 'vmail'),
-  'chatmail-fsreport.timer': timer('daily report', '*-*-* 08:02:00'),
+  'chatmail-fsreport.timer': timer('daily report', '*-*-* 08:02:00', 'Persistent=true\n'),
   'filtermail.service': filter('outgoing'),
   'filtermail-incoming.service': filter('incoming'),
   'filtermail-transport.service': filter('transport'),
