@@ -50,6 +50,8 @@ export interface MailContext {
   /** The host that takes it. */
   readonly target: MailHost;
   readonly log: Log;
+  /** The host that was declared dead: nothing can be asked of it. */
+  readonly dead?: 'old' | 'new' | undefined;
 }
 
 /** The same with source and target exchanged: what rollback works with. */
@@ -73,6 +75,7 @@ export type MailStage =
   | 'return-queue'
   | 'forward'
   | 'end-forward'
+  | 'carry'
   | 'drain'
   | 'finish';
 
@@ -98,6 +101,11 @@ export interface MailSystem {
   writers(host: MailHost): Promise<Writers>;
   /** A stable text of the configuration that a reviewer approves; changes when it changes. */
   fingerprint(host: MailHost): Promise<string>;
+  /**
+   * Names of files (find(1), -name) that the target's programs can't read, because the source's are of
+   * another version; they stay behind on the way back. Throws where mail would be lost without them.
+   */
+  unreadable(context: MailContext): Promise<readonly string[]>;
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
   /** Mail in the queue of `host` that belongs to this migration's domains. */
   queue(host: MailHost, context: MailContext): Promise<QueueStatus>;

@@ -15,6 +15,7 @@ const mailStages: readonly MailStage[] = [
   'queue',
   'activate',
   'forward',
+  'carry',
   'drain',
   'finish',
 ];

@@ -8,7 +8,7 @@ import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, refuseOpenGate } from './gates.ts';
 import { log } from './log.ts';
-import { contextOf, observed, type Parts, sinceRollback } from './parts.ts';
+import { contextOf, observed, type Parts } from './parts.ts';
 import { approvedDigest } from './plan-digest.ts';
 import { blockedBy, demand } from './refusals.ts';
 import type { Result } from './result.ts';
@@ -26,7 +26,7 @@ export async function runStage(stage: SteppedStage, parts: Parts): Promise<Resul
   const context = contextOf(
     parts,
     state,
-    () => sinceRollback(entries),
+    () => entries,
     async () => undefined,
   );
   const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
@@ -67,7 +67,7 @@ async function runRecorded(
   const context = contextOf(
     parts,
     state,
-    () => sinceRollback(journal.entries),
+    () => journal.entries,
     (entry) => journal.append({ kind: 'note', stage: action, ...entry }),
   );
   const { steps, onFailure } = await stages[stage](context);

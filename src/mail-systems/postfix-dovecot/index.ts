@@ -8,7 +8,8 @@ import {
   type MailSystem,
 } from '../mail-system.ts';
 import { activateSteps, forwardSteps } from './activate.ts';
-import { callersStep } from './callers.ts';
+import { callersSteps } from './callers.ts';
+import { carrySteps } from './carry.ts';
 import { checks } from './checks.ts';
 import { copySteps } from './copy.ts';
 import { doorSteps } from './door.ts';
@@ -22,6 +23,7 @@ import { readPostfix } from './postfix.ts';
 import { fenceSteps, prepareSteps } from './prepare.ts';
 import { queueStatus, returnQueue, setAsideQueue } from './queue.ts';
 import { refusals } from './refusals.ts';
+import { unreadable } from './versions.ts';
 
 /** Postfix, Dovecot 2.3 with Maildir, OpenDKIM. */
 export const postfixDovecot: MailSystem = {
@@ -42,6 +44,7 @@ export const postfixDovecot: MailSystem = {
     };
   },
   fingerprint,
+  unreadable,
   async steps(stage: MailStage, context: MailContext) {
     switch (stage) {
       case 'prepare':
@@ -66,8 +69,10 @@ export const postfixDovecot: MailSystem = {
         return forwardSteps(context);
       case 'end-forward':
         return endForwardSteps(context);
+      case 'carry':
+        return carrySteps(context);
       case 'drain':
-        return [callersStep(context)];
+        return callersSteps(context);
       case 'finish':
         return finishSteps(context);
     }
