@@ -94,7 +94,7 @@ test('OLD says 450 while it can not ask, and keeps what it took', {
   const { lab } = here;
   await lab.host('old').cutOffFrom('new');
   try {
-    expect(await answerFor(here, 'old', virtualUser(5))).toMatch(/^450 /);
+    expect(await answerFor(here, 'old', special.atticUsers[0])).toMatch(/^450 /);
   } finally {
     await lab.host('old').reconnectTo('new');
   }
@@ -204,7 +204,7 @@ test('drain says who comes, and carries no port at which NEW trusts OLD', {
   const drained = await migration.must('drain');
   client.destroy();
   expect(drained.log).toMatch(/without a password \(ports 587\), so these ports are not carried/);
-  expect(drained.log).toMatch(/10\.77\.0\.1 on port 143, 1 connections/);
+  expect(drained.log).toMatch(/10\.77\.0\.1 on port 143, \d+ connections/);
   expect(drained.log).toMatch(/10\.77\.0\.11 by imap as u001@orchard\.example, \d+ times/);
   expect(drained.log).toMatch(/10\.77\.0\.1 by smtp, \d+ times/);
   await lab

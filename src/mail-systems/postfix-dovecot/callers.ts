@@ -79,7 +79,7 @@ perl -e '
   while (<STDIN>) {
     if (m{postfix/(?:(\w+)/)?smtpd\[\d+\]: connect from \S*\[([^\]]+)\]}) { seen($2, "by " . ($1 || "smtp")) }
     elsif (m{postfix/(?:(\w+)/)?smtpd\[\d+\]: .*client=\S*\[([^\]]+)\].*sasl_username=([^,\s]+)}) { seen($2, "by $1 as $3") }
-    elsif (m{dovecot: (\w+)-login: Login: user=<([^>]*)>.* rip=([^,]+)}) { seen($3, "by $1 as $2") }
+    elsif (m{dovecot(?:\[\d+\])?: (\w+)-login: Login: user=<([^>]*)>.* rip=([^,]+)}) { seen($3, "by $1 as $2") }
   }
   print "$_, $seen{$_} times\n" for sort { $seen{$b} <=> $seen{$a} || $a cmp $b } keys %seen' "$@"`;
 
