@@ -7,6 +7,7 @@ const labFolders = [
   'hosts',
   'transfer',
   'postfix-dovecot',
+  'qmail',
   'e2e',
   'rehearsal',
   'faults',

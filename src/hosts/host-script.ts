@@ -623,8 +623,19 @@ undo_one() { # DIRECTORY
       systemctl disable --now "$what" 2>/dev/null || :
       # What a socket has started goes on without it.
       systemctl stop "\${what%.socket}.service" 2>/dev/null || : ;;
+    *:*) # of a mail system's own program, beside this one
+      kind=$(cat "$1/kind")
+      "$base/bin/\${kind%%:*}" undo "\${kind#*:}" "$what" "$1/before" ;;
     *) die "undo record $1 is of an unknown kind" ;;
   esac
+}
+
+# A mail system's own program is told of the turning points of a thaw.
+hook() {
+  for program in "$base"/bin/*; do
+    case \${program##*/} in *ctl) ;; *) continue ;; esac
+    if [ "$program" != "$base/bin/hostctl" ] && [ -x "$program" ]; then "$program" hook "$1"; fi
+  done
 }
 
 undo_group() { # GROUP: newest first; a record goes when its undo is done
@@ -637,7 +648,7 @@ undo_group() { # GROUP: newest first; a record goes when its undo is done
   done
   # With what a kill left under names that don't count.
   rm -rf -- "$base/undo/$1"
-  [ -z "$units_changed" ] || systemctl daemon-reload
+  [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
   reload_services
 }
 
@@ -663,7 +674,9 @@ thaw() {
   stamp | put "$base/thawed"
   rm -f -- "$base/frozen"
   durable "$base"
+  hook thawing
   undo_group freeze
+  hook thawed
   disarm
   # What was held is delivered now, not at the next run of the queue.
   if command -v postqueue >/dev/null && postfix status 2>/dev/null; then postqueue -f; fi
@@ -671,8 +684,11 @@ thaw() {
 }
 
 disarm() {
-  systemctl disable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1 || :
+  if has_systemd; then systemctl disable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1 || :
+  else rm -f -- "/etc/cron.d/mail-cutover-$name"; fi
 }
+
+has_systemd() { command -v systemctl > /dev/null; }
 
 begin_freeze() { # MINUTES
   [ ! -e "$base/released" ] || die "service was already handed over at $(cat "$base/released")"
@@ -681,6 +697,13 @@ begin_freeze() { # MINUTES
   due=$(($(now) + $1 * 60))
   printf '%s' "$due" | put "$base/deadline"
   deadline=$(date -u -d "@$due" '+%Y-%m-%d %H:%M:%S UTC')
+  if ! has_systemd; then
+    # Every minute, so that it is tried again until it has worked, and after a boot.
+    printf '* * * * * root %s/bin/hostctl thaw-when-due >/dev/null 2>&1\n' "$base" | put "/etc/cron.d/mail-cutover-$name"
+    chmod 644 "/etc/cron.d/mail-cutover-$name"
+    printf '%s\n' "$deadline"
+    return 0
+  fi
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
   # Tried again until it has worked: a command may be under way. 94: service was handed over.
   printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw-when-due\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
@@ -750,7 +773,7 @@ clean_up() { # GROUP
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
   disarm
   rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
-  systemctl daemon-reload
+  if has_systemd; then systemctl daemon-reload; fi
   for group in "$base"/undo/*; do
     if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
   done
@@ -777,6 +800,22 @@ undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest fi
     rm -rf -- "$base/undo/$1/$record" "$base/undo/saved/$1-\${record#*-}"
   done
   [ -z "$units_changed" ] || systemctl daemon-reload
+}
+
+undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest first
+  group=$1; shift
+  [ -d "$base/undo/$group" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$group"); do
+    for ending; do
+      case $record in
+        *-"$ending")
+          undo_one "$base/undo/$group/$record"
+          rm -rf -- "$base/undo/$group/$record" "$base/undo/saved/$group-\${record#*-}" ;;
+      esac
+    done
+  done
+  rmdir -- "$base/undo/$group" 2>/dev/null || :
 }
 
 # One line for whoever logs in, by profile.d: why mail stands still here.
@@ -850,6 +889,8 @@ case $action in
   queue-drop) drop_queue ;;
   undo-kind) undo_kind "$@" ;;
   undo-prefix) undo_prefix "$@" ;;
+  undo-some) undo_some "$@" ;;
+  record) recorded "$1" "$2" || record "$@" ;;
   dismantle) dismantle ;;
   reserve) reserve ;;
   make-room) make_room ;;

@@ -75,9 +75,10 @@ export type MailStage =
   | 'return-queue'
   | 'forward'
   | 'end-forward'
-  | 'carry'
+  | 'late'
   | 'drain'
-  | 'finish';
+  | 'finish'
+  | 'after-rollback';
 
 export interface QueueStatus {
   /** Messages in the queue of the host, any destination. */
@@ -90,6 +91,8 @@ export interface QueueStatus {
 export interface MailSystem {
   readonly name: string;
   readonly freezeModes: readonly FreezeMode[];
+  /** What `verify` may ask of its ports. */
+  readonly service: { readonly startTls: boolean; readonly mailbox: 'imap' | 'pop3' };
   /**
    * What can't be moved at all, or moved to, by name. Asked first; where there is any, nothing else
    * is looked at, so it must not rely on tools that such a host may lack.
@@ -99,16 +102,20 @@ export interface MailSystem {
   checks(context: MailContext, fresh: boolean): Promise<readonly Finding[]>;
   contents(context: MailContext): Promise<Contents>;
   writers(host: MailHost): Promise<Writers>;
-  /** A stable text of the configuration that a reviewer approves; changes when it changes. */
-  fingerprint(host: MailHost): Promise<string>;
   /**
    * Names of files (find(1), -name) that the target's programs can't read, because the source's are of
    * another version; they stay behind on the way back. Throws where mail would be lost without them.
    */
-  unreadable(context: MailContext): Promise<readonly string[]>;
+  unreadable?(context: MailContext): Promise<readonly string[]>;
+  /** A stable text of the configuration that a reviewer approves; changes when it changes. */
+  fingerprint(host: MailHost, context: MailContext): Promise<string>;
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
+  /** Carries ports of the source on to the target for late clients; of systems that can. */
+  carry?(context: MailContext): readonly Step[];
   /** Mail in the queue of `host` that belongs to this migration's domains. */
   queue(host: MailHost, context: MailContext): Promise<QueueStatus>;
+  /** Tries everything in the queue of `host` at once. */
+  flush(host: MailHost): Promise<void>;
   /** What `finish` takes away besides, one line each. */
   removes(context: MailContext): readonly string[];
   /** Deletes the mail in the stores, for good. Only `finish` asks for it, when told to in words. */

@@ -16,7 +16,7 @@ export async function activate(context: StageContext): Promise<Stage> {
       thawTarget(context),
       ...(await context.system.steps('activate', context)),
       ...(await context.system.steps('forward', context)),
-      ...(await context.system.steps('carry', context)),
+      ...(context.system.carry?.(context) ?? []),
     ],
   };
 }

@@ -1,15 +1,30 @@
 import { UserError } from '../errors.ts';
 import { demandEqual, TreesDiffer } from '../transfer/manifest.ts';
-import { transferPass } from '../transfer/pass.ts';
+import { finalPass, passAndHold, transferPass } from '../transfer/pass.ts';
 import { classify, type Item, type PassOptions, rsyncPass } from '../transfer/rsync-pass.ts';
 import type { StageContext } from './stage.ts';
 
-/** One pass from OLD to NEW. Returns a line of evidence. */
-export async function copy(
-  context: StageContext,
-  live: boolean,
-  extra: readonly string[],
-): Promise<string> {
+/** A live pass from OLD to NEW. Returns a line of evidence. */
+export async function copyLive(context: StageContext): Promise<string> {
+  return transferPass({ ...(await wholePass(context, [])), live: true });
+}
+
+/** Another live pass just before the freeze, which leaves a connection open for the final one. */
+export async function copyAndHold(context: StageContext): Promise<string> {
+  return passAndHold({ ...(await wholePass(context, [queueOf(context)])), live: true });
+}
+
+export async function copyFinally(context: StageContext): Promise<string> {
+  return finalPass(await wholePass(context, [queueOf(context)]));
+}
+
+/** Where a queue lies that is copied in the freeze; there is one only in `stop`. */
+function queueOf({ old }: StageContext): string {
+  return `${old.folder}/queue`;
+}
+
+/** All that is to be copied; of `extra` what is there. */
+async function wholePass(context: StageContext, extra: readonly string[]) {
   const { stores, carried } = await contents(context);
   const items = await classify(context.old, [...stores, ...carried, ...extra]);
   const missing = items.filter((item) => item.kind === 'missing' && !extra.includes(item.path));
@@ -17,7 +32,7 @@ export async function copy(
     throw new UserError(
       `${context.old.label}: ${missing.map((item) => item.path).join(', ')} does not exist. Correct stores and carry in the migration file`,
     );
-  return transferPass({ ...passOptions(context, items, live), stores });
+  return { ...passOptions(context, items, false), stores };
 }
 
 function passOptions(context: StageContext, items: readonly Item[], live: boolean): PassOptions {

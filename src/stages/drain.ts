@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
-import { command, script } from '../hosts/command.ts';
+import { script } from '../hosts/command.ts';
 import { printable } from '../hosts/printable.ts';
 import { cachesForget } from './addresses.ts';
 import { withoutOld } from './dead.ts';
@@ -18,7 +18,7 @@ export async function drain(context: StageContext): Promise<Stage> {
   return {
     action: 'drain',
     steps: [
-      ...(await context.system.steps('carry', context)),
+      ...(context.system.carry?.(context) ?? []),
       ...(await context.system.steps('drain', context)),
       ...(context.migration.cutover === 'dns'
         ? [
@@ -45,7 +45,7 @@ async function untilQuiet(context: StageContext): Promise<string> {
       most = Math.max(most, status.messages);
       quietSince = performance.now();
       log.info(`${status.messages} messages wait on OLD, the oldest for ${status.oldestSeconds} s`);
-      await old.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+      await system.flush(old);
       if (performance.now() - began > stuckSeconds * 1000 && status.oldestSeconds > stuckSeconds)
         throw new UserError(
           `${old.label}: ${status.messages} messages still wait there${await reason(context)}. Look at postqueue -p on OLD and the mail log on NEW, then run drain again`,

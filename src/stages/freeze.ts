@@ -3,9 +3,10 @@ import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { proveStill } from '../mail-systems/stillness.ts';
+import { endPasses } from '../transfer/ending.ts';
 import { classify } from '../transfer/rsync-pass.ts';
 import { demandLowTtl } from './addresses.ts';
-import { contents } from './copying.ts';
+import { contents, copyAndHold } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -13,8 +14,16 @@ export async function freeze(context: StageContext): Promise<Stage> {
   if (context.migration.cutover === 'dns') demandLowTtl(context);
   return {
     action: 'freeze',
-    steps: await freezeSteps(context),
-    onFailure: () => thaw(context, context.source),
+    steps: [
+      always('hold-open', 'Copy once more, and hold the connection open for the final pass', () =>
+        copyAndHold(context),
+      ),
+      ...(await freezeSteps(context)),
+    ],
+    onFailure: async () => {
+      await thaw(context, context.source);
+      await endPasses(context.old, context.new, context.migration.name);
+    },
   };
 }
 

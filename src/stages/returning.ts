@@ -64,7 +64,7 @@ function serves(context: StageContext): Step {
       throw new UserError(
         `${source.label}: Postfix is down there, so the mail in its queue can't be sent back. Start it (it may need its configuration mended), then run rollback again. Nothing was changed`,
       );
-    await system.unreadable(context);
+    await system.unreadable?.(context);
     return stopped === '' ? 'all services run' : `down: ${stopped.trim()}`;
   });
 }
@@ -104,7 +104,7 @@ async function trees(context: StageContext) {
   const [here, there, unreadable] = await Promise.all([
     contents(context),
     contents(forth),
-    context.system.unreadable(context),
+    context.system.unreadable?.(context) ?? [],
   ]);
   const wanted = [...new Set([...here.stores, ...there.stores, ...there.carried])];
   const items = await classify(context.source, wanted);

@@ -2,7 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { command } from '../hosts/command.ts';
 import { turned } from '../mail-systems/mail-system.ts';
-import { removePassKey } from '../transfer/pass-key.ts';
+import { endPasses } from '../transfer/ending.ts';
 import { restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
@@ -54,7 +54,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
       oldServes(context),
       ...addressBack(context),
       ...(await context.system.steps('forward', back)),
-      ...(await context.system.steps('carry', back)),
+      ...(context.system.carry?.(back) ?? []),
       forgetQueue(context, target, 'drop-new-queue'),
       always('close-door', 'Take down what NEW had for the mail of OLD', async () => {
         await target.edit('undo', ['door'], { purpose: 'take the door down' });
@@ -63,6 +63,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
           ? 'NEW sends what still comes to it on to OLD'
           : 'NEW is down; other servers try again and find OLD';
       }),
+      ...(await context.system.steps('after-rollback', context)),
     ],
     onFailure: () => serveOn(back),
   };
@@ -71,7 +72,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
 /** Cut off before the point of return: NEW is the owner still, and goes on serving. */
 async function serveOn(back: StageContext): Promise<void> {
   const { source, target, migration } = back;
-  await removePassKey(source, target, migration.name);
+  await endPasses(source, target, migration.name);
   if (await has(source, 'released')) return;
   if (!(await has(source, 'frozen'))) return;
   await thaw(back, source);
@@ -103,6 +104,7 @@ async function takeBack(context: StageContext): Promise<Stage> {
       oldServes(context),
       ...addressBack(context),
       ...(returned && !fenced && !taken ? [] : [undoNew(context, mustFence)]),
+      ...(await context.system.steps('after-rollback', context)),
     ],
   };
 }

@@ -12,12 +12,16 @@ export interface PassKey {
   /** Words for rsync's `-e`, as one shell line. */
   readonly remoteShell: string;
   readonly destination: string;
+  /** The target as ssh(1) takes it. */
+  readonly host: string;
   /** Whether both hosts can run the mirror program, which then lies in `folder` with its items. */
   readonly canMirror: boolean;
   /** Of the key and what belongs to it, on both hosts. */
   readonly folder: string;
   /** rsync module name of each tree. */
   module(path: string): string;
+  /** Puts the end of the lease off, to a full lease from now. */
+  renew(): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -34,6 +38,8 @@ export interface PassKeyOptions {
 
 /** What the source asks the target for, so that the one forced command knows which end to start. */
 export const mirrorRequest = 'mail-cutover mirror';
+/** The same for tar(1), with the number of a store after it; the mirror program makes it of the other. */
+const tarRequest = 'mail-cutover tar';
 
 const leaseMinutes = 30;
 
@@ -53,7 +59,7 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
       script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: "read the host's public keys" }),
     ),
   ]);
-  const [publicKey = '', sourceCan = '', ...addressLines] = lines(made.stdout);
+  const [publicKey = '', sourceCan = '', sourceCipher = '', ...addressLines] = lines(made.stdout);
   const addresses = addressesIn(addressLines, source.address);
   const config = Buffer.from(rsyncdConfig(options.directories));
   const hostKeys = knownHosts(
@@ -61,6 +67,7 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
     options.targetPort,
     published.stdout.toString('utf8'),
   );
+  const lease = [folder, migration, addresses, publicKey, String(leaseMinutes)];
   const [, admitted] = await Promise.all([
     source.change(
       script('umask 077; cat > "$1/known_hosts"', [folder], {
@@ -69,22 +76,14 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
       }),
     ),
     target.change(
-      script(
-        admitKey,
-        [
-          folder,
-          migration,
-          addresses,
-          publicKey,
-          String(leaseMinutes),
-          String(config.length),
-          String(items.length),
-          mirrorRequest,
-        ],
-        { stdin: Buffer.concat([config, program]), purpose: 'admit the key of this pass' },
-      ),
+      script(openDoor, [...lease, String(config.length), String(items.length)], {
+        stdin: Buffer.concat([config, program]),
+        purpose: 'admit the key of this pass',
+      }),
     ),
   ]);
+  const [targetCan = '', targetCipher = ''] = lines(admitted.stdout);
+  const hasFastAes = sourceCipher === 'aes' && targetCipher === 'aes';
   return {
     remoteShell: [
       'ssh',
@@ -96,18 +95,29 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
       `UserKnownHostsFile=${folder}/known_hosts`,
       '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
       '-o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=15',
-      '-c aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr',
+      `-c ${(hasFastAes ? [...aesCiphers, chacha] : [chacha, ...aesCiphers]).join(',')}`,
       '-l root',
     ].join(' '),
+    host: target.address,
     destination: target.address.includes(':') ? `[${target.address}]` : target.address,
-    canMirror: sourceCan === 'mirror' && lines(admitted.stdout)[0] === 'mirror',
+    canMirror: sourceCan === 'mirror' && targetCan === 'mirror',
     folder,
     module: (path) => moduleName(options.directories.indexOf(path)),
+    renew: async () => {
+      await target.change(script(admitKey, lease, { purpose: 'renew the key of this pass' }));
+    },
     remove: () => removePassKey(source, target, migration),
   };
 }
 
-/** Removes whatever a pass left behind, on both hosts. Safe to call when there is nothing. */
+/** AES costs a fraction of the other where processors have instructions for it, and several times as much where not. */
+const aesCiphers = ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'aes128-ctr'];
+const chacha = 'chacha20-poly1305@openssh.com';
+
+/**
+ * Removes the key of a pass and what belongs to it, on both hosts. Safe to call when there is nothing.
+ * A connection that stands goes on.
+ */
 export async function removePassKey(source: Host, target: Host, migration: string): Promise<void> {
   const folder = `/run/mail-cutover-${migration}`;
   await Promise.all([
@@ -122,7 +132,8 @@ export async function removePassKey(source: Host, target: Host, migration: strin
 const takeProgram = String.raw`
 head -c "$itemsize" > "$1/items"
 cat > "$1/mirror.pl"
-if perl "$1/mirror.pl" probe 2>/dev/null; then can=mirror; else can=no; fi`;
+if perl "$1/mirror.pl" probe 2>/dev/null; then can=mirror; else can=no; fi
+if grep -qwm1 aes /proc/cpuinfo; then aes=aes; else aes=no; fi`;
 
 const makeKey = String.raw`
 umask 077
@@ -132,7 +143,7 @@ itemsize=$3
 ${takeProgram}
 ssh-keygen -q -t ed25519 -N '' -C "mail-cutover $2 pass" -f "$1/key"
 cat "$1/key.pub"
-printf '%s\n' "$can"
+printf '%s\n' "$can" "$aes"
 ip -o addr show scope global`;
 
 const withoutOurLine = String.raw`
@@ -143,17 +154,8 @@ mkdir -p /root/.ssh
 cp -a -- "$file" "$file.mail-cutover.$$"
 awk -v tag=" mail-cutover $2 pass" 'substr($0, length($0) - length(tag) + 1) != tag' "$file" > "$file.mail-cutover.$$"`;
 
-/** sshd hands the forced command to root's shell, with what the other side asked for in the environment. */
+/** `$1` folder, `$2` migration, `$3` addresses, `$4` public key, `$5` minutes of the lease. */
 const admitKey = String.raw`
-umask 077
-mkdir -p -m 700 -- "$1"
-head -c "$6" > "$1/rsyncd.conf"
-itemsize=$7
-${takeProgram}
-cat > "$1/door" <<END
-if [ "\$SSH_ORIGINAL_COMMAND" = '$8' ]; then exec perl $1/mirror.pl receive /var/lib/mail-cutover/$2 $1/items; fi
-exec rsync --config=$1/rsyncd.conf --server --daemon .
-END
 expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
 ${withoutOurLine}
 # Under the lock's number, where there is one: who takes the lock over ends this end of a pass too.
@@ -162,8 +164,28 @@ run=
 if [ -n "$lock" ]; then run="/var/lib/mail-cutover/$2/bin/hostctl run $lock "; fi
 printf 'restrict,from="%s",expiry-time="%s",command="exec %ssh %s/door" %s\n' \
   "$3" "$expiry" "$run" "$1" "$4" >> "$file.mail-cutover.$$"
-mv -f -- "$file.mail-cutover.$$" "$file"
-printf '%s\n' "$can"`;
+mv -f -- "$file.mail-cutover.$$" "$file"`;
+
+/**
+ * sshd hands the forced command to root's shell, with what the other side asked for in the environment.
+ * `$6` and `$7`: bytes of rsyncd.conf and of the items on standard input, before the program.
+ */
+const openDoor = String.raw`
+umask 077
+mkdir -p -m 700 -- "$1"
+head -c "$6" > "$1/rsyncd.conf"
+itemsize=$7
+${takeProgram}
+cat > "$1/door" <<END
+state=/var/lib/mail-cutover/$2
+case "\$SSH_ORIGINAL_COMMAND" in
+  '${mirrorRequest}') exec perl $1/mirror.pl receive "\$state" $1/items ;;
+  '${tarRequest} '*) exec perl $1/mirror.pl untar "\$state" $1/items "\$(printf %s "\$SSH_ORIGINAL_COMMAND" | tr -cd 0-9)" ;;
+esac
+exec rsync --config=$1/rsyncd.conf --server --daemon .
+END
+${admitKey}
+printf '%s\n' "$can" "$aes"`;
 
 const dismissKey = `${withoutOurLine}
 mv -f -- "$file.mail-cutover.$$" "$file"

@@ -1,5 +1,7 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import { type Ended, endDetached, isDetached, startDetached, watchDetached } from './detached.ts';
+import { heldTag, holdOpen, runHeld } from './held.ts';
 import { createPassKey, mirrorRequest, type PassKey } from './pass-key.ts';
 import { type Item, makeDirectories, type PassOptions, rsyncItems } from './rsync-pass.ts';
 
@@ -13,12 +15,58 @@ export interface TransferOptions extends PassOptions {
  * that are no Maildirs, hosts that it can't run on. Returns a line of evidence.
  */
 export async function transferPass(options: TransferOptions): Promise<string> {
-  const present = options.items.filter(({ kind }) => kind !== 'missing');
+  const { source, migration, log } = options;
+  const earlier = await isDetached(source, migration);
+  if (earlier && options.live) {
+    log('a pass of an earlier job is under way: waiting for its end');
+    await watchDetached(source, migration, { log });
+  } else if (earlier) await endDetached(source, migration);
+  return withKey(options, (key, others) => copyOver(key, others, options));
+}
+
+/**
+ * A live pass, and then a connection that is held open for `finalPass`. Should the latter not work,
+ * the final pass opens one: said in the log, no failure.
+ */
+export async function passAndHold(options: TransferOptions): Promise<string> {
+  const { source, target, migration, log } = options;
+  return withKey(options, async (key, others) => {
+    const line = await copyOver(key, others, options);
+    const tag = heldTag(target, pathsOf(options));
+    if (others.size > 0) log('no connection is held open: rsync is needed for some trees');
+    else if (!key.canMirror) log('no connection is held open: perl is missing');
+    else
+      await holdOpen(source, key, migration, tag).then(
+        () => log('the connection for the final pass is open'),
+        (error: Error) => log(`the final pass has to connect itself: ${error.message}`),
+      );
+    return line;
+  });
+}
+
+/** The final pass: what is held open if it is this one, else made from the start. */
+export async function finalPass(options: Omit<TransferOptions, 'live'>): Promise<string> {
+  const { source, target, migration, log } = options;
+  const held = await runHeld(source, migration, heldTag(target, pathsOf(options)));
+  if ('output' in held) return described(held.output, { live: false, log });
+  log(held.wasHeld ? `what was held open failed: ${held.fault}` : 'no connection was held open');
+  return transferPass({ ...options, live: false });
+}
+
+/** Kinds are left out: what is missing before the freeze may have come since. */
+function pathsOf({ items }: Pick<TransferOptions, 'items'>): readonly string[] {
+  return items.map(({ path }) => path);
+}
+
+async function withKey(
+  options: TransferOptions,
+  work: (key: PassKey, others: ReadonlySet<string>) => Promise<string>,
+): Promise<string> {
   const [directories, others] = await Promise.all([
     makeDirectories(options),
-    withoutMaildirs(options.source, present, options.stores),
+    withoutMaildirs(options.source, present(options), options.stores),
   ]);
-  const mirrored = present.filter(({ path }) => !others.has(path));
+  const mirrored = options.items.filter(({ path }) => !others.has(path));
   const key = await createPassKey({
     ...options,
     directories,
@@ -27,16 +75,29 @@ export async function transferPass(options: TransferOptions): Promise<string> {
       .join(''),
   });
   try {
-    const evidence = key.canMirror
-      ? await mirror(options, key)
-      : { fault: 'perl is missing there' };
-    const byRsync = 'fault' in evidence ? present : present.filter(({ path }) => others.has(path));
-    if ('fault' in evidence) options.log(`by rsync, which is slower: ${evidence.fault}`);
-    if (byRsync.length > 0) await rsyncItems({ ...options, items: byRsync }, key);
-    return 'fault' in evidence ? `${present.length} trees by rsync` : evidence.line;
+    return await work(key, others);
   } finally {
     await key.remove();
   }
+}
+
+function present({ items }: Pick<TransferOptions, 'items'>): readonly Item[] {
+  return items.filter(({ kind }) => kind !== 'missing');
+}
+
+async function copyOver(
+  key: PassKey,
+  others: ReadonlySet<string>,
+  options: TransferOptions,
+): Promise<string> {
+  const evidence = key.canMirror
+    ? await mirror(options, key)
+    : { fault: 'perl is missing on one of the hosts' };
+  const all = present(options);
+  const byRsync = 'fault' in evidence ? all : all.filter(({ path }) => others.has(path));
+  if ('fault' in evidence) options.log(`by rsync, which is slower: ${evidence.fault}`);
+  if (byRsync.length > 0) await rsyncItems({ ...options, items: byRsync }, key);
+  return 'fault' in evidence ? `${all.length} trees by rsync` : evidence.line;
 }
 
 /**
@@ -68,7 +129,8 @@ for path; do
 done`;
 
 /** `store`: what the note of the last pass shows to be unchanged is not looked at on the target. */
-function mirrorKind(item: Item, stores: readonly string[]): 'store' | 'tree' | 'file' {
+function mirrorKind(item: Item, stores: readonly string[]): 'store' | 'tree' | 'file' | 'maybe' {
+  if (item.kind === 'missing') return 'maybe';
   if (item.kind === 'file') return 'file';
   return stores.includes(item.path) ? 'store' : 'tree';
 }
@@ -78,36 +140,49 @@ const refusals = [3, 4, 5];
 
 type Mirrored = { readonly line: string } | { readonly fault: string };
 
+/** Live, by itself, so that it outlives the job; else under the lock, so that nobody thaws meanwhile. */
 async function mirror(options: TransferOptions, key: PassKey): Promise<Mirrored> {
+  const { code, output, fault } = options.live
+    ? await mirrorDetached(options, key)
+    : await mirrorAttached(options, key);
+  if (code !== 0) return { fault: fault.trimEnd().split('\n').at(-1) ?? '' };
+  return { line: described(output, options) };
+}
+
+async function mirrorDetached(options: TransferOptions, key: PassKey): Promise<Ended> {
+  const { source, migration, log } = options;
+  await startDetached(source, key, migration);
+  const ended = await watchDetached(source, migration, { log, renew: key.renew });
+  await endDetached(source, migration);
+  return ended;
+}
+
+async function mirrorAttached(options: TransferOptions, key: PassKey): Promise<Ended> {
   const send = `exec perl "$1/mirror.pl" send "$2" "$1/items" ${key.remoteShell} "$3" '${mirrorRequest}'`;
   const result = await options.source.change(
-    script(
-      send,
-      [
-        key.folder,
-        `/var/lib/mail-cutover/${options.migration}`,
-        key.destination.replace(/^\[|\]$/g, ''),
-      ],
-      { allow: [0, ...refusals], timeout: 6 * 3600, purpose: 'copy what changed' },
-    ),
+    script(send, [key.folder, `/var/lib/mail-cutover/${options.migration}`, key.host], {
+      allow: [0, ...refusals],
+      timeout: 6 * 3600,
+      purpose: 'copy what changed',
+    }),
   );
-  if (result.code !== 0) return { fault: result.stderr.trimEnd().split('\n').at(-1) ?? '' };
-  return { line: described(result.stdout.toString('utf8'), options) };
+  return { code: result.code, output: result.stdout.toString('utf8'), fault: result.stderr };
 }
 
 /** The counts that the program puts out, `name=number`, as a sentence. */
-function described(output: string, options: TransferOptions): string {
+function described(output: string, { live, log }: Pick<TransferOptions, 'live' | 'log'>): string {
   const counts = new Map(
     [...output.matchAll(/(\w+)=(\d+)/g)].map(([, name = '', value]) => [name, Number(value)]),
   );
   const count = (name: string) => (counts.get(name) ?? 0).toLocaleString('en');
   const megabytes = ((counts.get('bytes') ?? 0) / 1e6).toFixed(1);
   const unstable = counts.get('unstable') ?? 0;
-  if (unstable > 0 && !options.live)
-    options.log(`${unstable} files changed while they were read, although the source is frozen`);
+  if (unstable > 0 && !live)
+    log(`${unstable} files changed while they were read, although the source is frozen`);
   const times = [...counts]
     .filter(([name, value]) => name.startsWith('ms_') && value > 0)
     .map(([name, value]) => `${name.slice(3)} ${(value / 1000).toFixed(2)} s`);
-  options.log(`the pass itself: ${times.join(', ')}`);
-  return `${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
+  log(`the pass itself: ${times.join(', ')}`);
+  const first = counts.get('tar') ? 'the most by tar; then ' : '';
+  return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
 }

@@ -113,7 +113,7 @@ describe.skipIf(program === undefined)('audit.html', () => {
   it('says which line was changed', async () => {
     const page = await open(edited, 'wide', 'light');
     expect(await page.$eval('#chain', (place) => place.textContent)).toBe(
-      'Broken: line 2 was changed or is missing.',
+      'Broken: line 1 was changed or is missing.',
     );
     await page.close();
   });

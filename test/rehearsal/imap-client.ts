@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImapFlow } from 'imapflow';
-import { domains, mailName, password } from '../lab/world.ts';
+import { password } from '../lab/world.ts';
 import { messageIdOf, parseHead } from './head.ts';
 import { type Listed, MailboxMemory, MemoryFault } from './mailbox-memory.ts';
 import { newMessageId, render } from './messages.ts';
@@ -10,6 +10,8 @@ import type { MailResolver } from './resolver.ts';
 
 export interface ImapClientOptions {
   readonly mailbox: string;
+  /** Name of its server. */
+  readonly host: string;
   readonly resolver: MailResolver;
   readonly random: Random;
   /** 993 with TLS, else STARTTLS on 143. */
@@ -105,7 +107,7 @@ export class ImapClient {
   }
 
   async #connect(): Promise<void> {
-    const addresses = await this.#options.resolver.addresses(mailName);
+    const addresses = await this.#options.resolver.addresses(this.#options.host);
     let failure: unknown;
     for (const address of addresses) {
       const imap = this.#newConnection(address);
@@ -129,7 +131,7 @@ export class ImapClient {
       host: address,
       port: this.#options.tls ? 993 : 143,
       secure: this.#options.tls,
-      servername: mailName,
+      servername: this.#options.host,
       tls: { rejectUnauthorized: false },
       auth: { user: this.#options.mailbox, pass: password },
       logger: false,
@@ -247,7 +249,7 @@ export class ImapClient {
 
   async #append(): Promise<void> {
     const { mailbox } = this.#options;
-    const messageId = newMessageId(domains.virtual);
+    const messageId = newMessageId(mailbox.slice(mailbox.indexOf('@') + 1));
     const content = render({
       messageId,
       from: mailbox,

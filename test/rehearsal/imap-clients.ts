@@ -1,6 +1,6 @@
-import { virtualUser } from '../lab/world.ts';
 import type { ClientEvidence } from './evidence.ts';
 import { ImapClient } from './imap-client.ts';
+import { orchard, type Population } from './population.ts';
 import { Random } from './random.ts';
 import type { MailResolver } from './resolver.ts';
 
@@ -10,6 +10,8 @@ export interface ImapClientsOptions {
   readonly count?: number;
   /** Plain mailboxes that there are; the clients take the last of them. */
   readonly mailboxes: number;
+  /** Default: the lab's virtual users. */
+  readonly population?: Population;
   readonly seed: number;
   /** Milliseconds from one action to the next. Default 700. */
   readonly pace?: number;
@@ -26,12 +28,14 @@ export class ImapClients {
   readonly #clients: readonly ImapClient[];
 
   constructor(options: ImapClientsOptions) {
+    const { population = orchard } = options;
     const count = Math.min(options.count ?? 10, options.mailboxes);
     this.#clients = Array.from(
       { length: count },
       (_, index) =>
         new ImapClient({
-          mailbox: virtualUser(options.mailboxes - index),
+          host: population.host,
+          mailbox: population.user(options.mailboxes - index),
           resolver: options.resolver,
           random: new Random(options.seed + index),
           tls: index % 2 === 0,

@@ -1,6 +1,7 @@
-import { aliases, outside, special, virtualUser } from '../lab/world.ts';
+import { aliases, outside, special } from '../lab/world.ts';
 import { overlap } from './expansion.ts';
 import { newMessageId, type OutgoingMessage } from './messages.ts';
+import { orchard, type Population } from './population.ts';
 import type { Random } from './random.ts';
 
 /** A message with the folder in which it must end, where that is not INBOX. */
@@ -10,8 +11,10 @@ export interface Drawn {
 }
 
 export interface MixtureOptions {
-  /** Plain mailboxes u001 … at the virtual domain. At least 10. */
+  /** Plain mailboxes of the population. At least 10. */
   readonly mailboxes: number;
+  /** Default: the lab's virtual users. */
+  readonly population?: Population;
   readonly random: Random;
   /** Milliseconds from one big message to the next. Default 10000. */
   readonly bigEvery?: number;
@@ -35,6 +38,7 @@ type Draw = () => { recipients: readonly string[]; subject?: string; folder?: st
 export class Mixture {
   readonly #options: MixtureOptions;
   readonly #users: readonly string[];
+  readonly #hasRoles: boolean;
   readonly #round: readonly Draw[];
   #count = 0;
   #aliasTurn = 0;
@@ -42,8 +46,9 @@ export class Mixture {
 
   constructor(options: MixtureOptions) {
     this.#options = options;
-    this.#users = Array.from({ length: options.mailboxes }, (_, index) => virtualUser(index + 1));
-    const { random } = options;
+    const { mailboxes, random, population = orchard } = options;
+    this.#users = Array.from({ length: mailboxes }, (_, index) => population.user(index + 1));
+    this.#hasRoles = population.hasRoles;
     const single: Draw = () => ({ recipients: [random.pick(this.#users)] });
     const several: Draw = () => ({ recipients: this.#several() });
     const alias: Draw = () => ({ recipients: [this.#nextAlias()] });
@@ -55,6 +60,10 @@ export class Mixture {
     const full: Draw = () => ({ recipients: [special.full] });
     const local: Draw = () => ({ recipients: [random.pick(special.localUsers)] });
     const attic: Draw = () => ({ recipients: [random.pick(special.atticUsers)] });
+    if (!population.hasRoles) {
+      this.#round = [single, several, single, single];
+      return;
+    }
     this.#round = [
       [single, several, alias, single, sieve],
       [single, several, alias, local, single],
@@ -102,7 +111,7 @@ export class Mixture {
     const { random } = this.#options;
     const wanted = random.between(2, 5);
     const chosen: string[] = [];
-    const extra = random.next();
+    const extra = this.#hasRoles ? random.next() : 1;
     if (extra < 0.1) chosen.push(special.full);
     else if (extra < 0.3) chosen.push(random.pick(Object.keys(aliases)));
     while (chosen.length < wanted) {

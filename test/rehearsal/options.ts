@@ -1,15 +1,20 @@
 import { parseArgs } from 'node:util';
+import { afterDeath, forms, type WorkflowMove } from './by-workflow.ts';
+import { type SystemName, systemNames } from './systems/registry.ts';
 
 export interface RehearsalOptions {
-  readonly system: 'postfix-dovecot';
+  readonly system: SystemName;
   readonly mailboxes: number;
   readonly messages: number;
   /** Messages a second from outside. */
   readonly rate: number;
-  readonly freeze: 'hold' | 'stop';
+  /** Undefined: as the mail system does by itself. */
+  readonly freeze: 'hold' | 'stop' | undefined;
   readonly keep: boolean;
   readonly out: string | undefined;
   readonly seed: number | undefined;
+  /** Moves by migrate.yml under act. Undefined: by the built actions, one after the other. */
+  readonly workflow?: WorkflowMove | undefined;
 }
 
 export const help = `npm run rehearse -- [options]
@@ -17,13 +22,17 @@ export const help = `npm run rehearse -- [options]
 Moves a whole mail server between two hosts that it starts itself, while mail flows, and counts every
 message. Exit code 0 only when nothing was lost, doubled or bounced and no UID changed.
 
-  --system NAME      postfix-dovecot (default)
+  --system NAME      ${systemNames.join(', ')} (default: postfix-dovecot)
   --mailboxes N      plain mailboxes on OLD (default 300, at least 10)
   --messages N       messages in each of them before the move (default 60)
   --rate N           messages a second from outside while it runs (default 10)
-  --freeze MODE      hold (default): OLD goes on accepting; stop: OLD is down meanwhile
+  --freeze MODE      hold: OLD goes on accepting; stop: OLD is down meanwhile (default: as the mail
+                     system does by itself)
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
+  --workflow FORM    gated or swift: by migrate.yml under act, in place of the actions one by one
+  --death WAY        with --workflow: the runner dies in the final pass; then go-on: a second dispatch
+                     goes on; roll-back: rollback.yml, and everything once more
   --out DIR          write rehearsal.json, the job summaries and the logs there
   --help             this text
 `;
@@ -37,28 +46,46 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
       mailboxes: { type: 'string', default: '300' },
       messages: { type: 'string', default: '60' },
       rate: { type: 'string', default: '10' },
-      freeze: { type: 'string', default: 'hold' },
+      freeze: { type: 'string' },
       seed: { type: 'string' },
       keep: { type: 'boolean', default: false },
       out: { type: 'string' },
+      workflow: { type: 'string' },
+      death: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) return 'help';
-  if (values.system !== 'postfix-dovecot')
-    throw new Error(`--system ${values.system}: only postfix-dovecot is there`);
-  if (values.freeze !== 'hold' && values.freeze !== 'stop')
-    throw new Error(`--freeze ${values.freeze}: write hold or stop`);
+  const system = systemNames.find((name) => name === values.system);
+  if (system === undefined)
+    throw new Error(`--system ${values.system}: write one of: ${systemNames.join(', ')}`);
+  const freeze = oneOf('freeze', ['hold', 'stop'], values.freeze);
+  const form = oneOf('workflow', forms, values.workflow);
+  const death = oneOf('death', afterDeath, values.death);
+  if (death !== undefined && form === undefined)
+    throw new Error('--death: is for --workflow; give that too');
   return {
-    system: values.system,
+    system,
     mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
     messages: atLeast(0, 'messages', values.messages),
     rate: atLeast(1, 'rate', values.rate),
-    freeze: values.freeze,
+    freeze,
     seed: values.seed === undefined ? undefined : atLeast(0, 'seed', values.seed),
     keep: values.keep,
     out: values.out,
+    workflow: form === undefined ? undefined : { form, death },
   };
+}
+
+function oneOf<T extends string>(
+  name: string,
+  known: readonly T[],
+  text: string | undefined,
+): T | undefined {
+  const found = known.find((word) => word === text);
+  if (found === undefined && text !== undefined)
+    throw new Error(`--${name} ${text}: write ${known.join(' or ')}`);
+  return found;
 }
 
 function atLeast(least: number, name: string, text: string): number {

@@ -30,6 +30,7 @@ function show(rehearsal: Rehearsal, account: Account): void {
   for (const fault of faults) {
     for (const found of account[fault].slice(0, 10)) say(`${fault}: ${JSON.stringify(found)}`);
   }
+  for (const line of rehearsal.faults) say(line);
   say(rehearsal.clean ? 'the account is clean' : 'THE ACCOUNT IS NOT CLEAN');
 }
 

@@ -4,13 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { StageName } from '../../src/actions/stages.ts';
 import { Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
-import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
 import { network } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
+import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
-import { labPlaces } from './layout.ts';
 import type { RehearsalOptions } from './options.ts';
 import type { Snapshot } from './store.ts';
+import { rehearsedSystem } from './systems/registry.ts';
+import type { RehearsedSystem, Scene } from './systems/system.ts';
 import { inventory, settledAccount } from './taking.ts';
 import { startTraffic, type Traffic } from './traffic.ts';
 
@@ -28,6 +29,8 @@ export interface Rehearsal extends Figures {
   readonly heldInOldQueue: number;
   readonly downtimeSeconds: number;
   readonly stages: readonly StageFigures[];
+  /** What the mail system's own looks found: one line each. */
+  readonly faults: readonly string[];
   readonly clean: boolean;
 }
 
@@ -44,16 +47,15 @@ export async function rehearse(
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
   inspect: (lab: Lab) => Promise<void>,
+  move: Mover = options.workflow === undefined ? runStages : byWorkflow(options.workflow),
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   say(
     `booting OLD, NEW, a name server and a resolver; ${options.mailboxes} mailboxes of ${options.messages} messages`,
   );
-  const { lab } = await startMailLab({
-    mailboxes: options.mailboxes,
-    messagesPerMailbox: options.messages,
-  });
+  const system = await rehearsedSystem(options.system);
+  const lab = await system.start(options);
   try {
-    const result = await migrate(lab, options, say, watch);
+    const result = await migrate(system, { lab, options }, say, watch, move);
     await inspect(lab);
     return result;
   } finally {
@@ -62,15 +64,18 @@ export async function rehearse(
 }
 
 async function migrate(
-  lab: Lab,
-  options: RehearsalOptions,
+  system: RehearsedSystem,
+  scene: Scene,
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
+  move: Mover,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
-  const places = (host: 'old' | 'new') => labPlaces(lab.host(host).root, options.mailboxes);
+  const { lab, options } = scene;
+  const places = (host: 'old' | 'new') => system.places(lab.host(host).root, options.mailboxes);
   const seed = await inventory(places('old'));
   const traffic = await startTraffic({
     mailboxes: options.mailboxes,
+    population: system.population,
     rate: options.rate,
     log: say,
     ...(options.seed === undefined ? {} : { seed: options.seed }),
@@ -82,7 +87,7 @@ async function migrate(
       60,
       'mail reaches OLD',
     );
-    const moved = await runStages(lab, options, traffic, say);
+    const moved = await move(system, scene, traffic, say);
     await until(
       () => traffic.ledger.reachedNewByDns >= enough.byDns,
       120,
@@ -95,13 +100,15 @@ async function migrate(
       { traffic, seed, frozen: moved.frozen, owner: places('new'), ownerAddress: network.new.v4 },
       settleSeconds,
     );
+    const faults = [...moved.faults, ...((await system.settled?.(scene, traffic)) ?? [])];
     const rehearsal: Rehearsal = {
       options,
       ...figures(account, traffic),
       heldInOldQueue: moved.held,
       downtimeSeconds: moved.downtimeSeconds,
       stages: moved.stages,
-      clean: isClean(account),
+      faults,
+      clean: isClean(account) && faults.length === 0,
     };
     if (options.out) await writeOut(options.out, rehearsal, account);
     return { rehearsal, account };
@@ -111,22 +118,34 @@ async function migrate(
   }
 }
 
-interface Moved {
+/** What moves the mail: the built actions one by one, or a workflow that runs them. */
+export type Mover = (
+  system: RehearsedSystem,
+  scene: Scene,
+  traffic: Traffic,
+  say: (line: string) => void,
+) => Promise<Moved>;
+
+export interface Moved {
   readonly stages: readonly StageFigures[];
   readonly frozen: Snapshot;
+  readonly faults: readonly string[];
   readonly held: number;
   readonly downtimeSeconds: number;
 }
 
 async function runStages(
-  lab: Lab,
-  options: RehearsalOptions,
+  system: RehearsedSystem,
+  scene: Scene,
   traffic: Traffic,
   say: (line: string) => void,
 ): Promise<Moved> {
+  const { lab, options } = scene;
   const migration = await Migration.create(lab, {
-    freeze: { mode: options.freeze, 'max-minutes': 10 },
+    freeze: { mode: options.freeze ?? system.freeze, 'max-minutes': 10 },
+    ...system.migration(scene),
   });
+  const further = (await system.inputs?.(scene)) ?? {};
   migration.onLine((line) => say(`    ${line}`));
   const stages: StageFigures[] = [];
   const run = async (stage: StageName, inputs: Record<string, string> = {}) => {
@@ -134,9 +153,13 @@ async function runStages(
     const began = performance.now();
     const title = [stage, ...Object.values(inputs)].join(' ');
     say(title);
-    const result = await migration.run(stage, inputs, {
-      debug: process.env.MAIL_CUTOVER_DEBUG === '1',
-    });
+    const result = await migration.run(
+      stage,
+      { ...further, ...inputs },
+      {
+        debug: process.env.MAIL_CUTOVER_DEBUG === '1',
+      },
+    );
     const seconds = (performance.now() - began) / 1000;
     if (options.out) await keepStage(options.out, title, result);
     if (result.code !== 0) throw new Error(`${title} ended with ${result.code}:\n${result.log}`);
@@ -148,25 +171,32 @@ async function runStages(
     await run('plan');
     await run('prepare');
     await run('transfer', { pass: 'live' });
-    await untilLowTtl(migration, say);
+    await untilLowTtl(migration, further, say);
     await run('freeze');
     await run('transfer', { pass: 'final' });
-    const frozen = await inventory(labPlaces(lab.host('old').root, options.mailboxes));
+    const frozen = await inventory(system.places(lab.host('old').root, options.mailboxes));
+    const faults = (await system.frozen?.(scene)) ?? [];
     const queue = watchQueue(lab);
     const activated = await run('activate');
     const held = await queue.most();
     await run('dns-cutover');
     await run('verify');
     await run('drain');
-    return { stages, frozen, held, downtimeSeconds: Number(activated.outputs['downtime-seconds']) };
+    const downtimeSeconds = Number(activated.outputs['downtime-seconds']);
+    return { stages, frozen, faults, held, downtimeSeconds };
   } finally {
     await migration.remove();
   }
 }
 
 /** `freeze` says from when on it may run; a dry run asks without freezing. */
-async function untilLowTtl(migration: Migration, say: (line: string) => void): Promise<void> {
-  const asked = await migration.run('freeze', { 'dry-run': 'true' }, { onLine: () => undefined });
+async function untilLowTtl(
+  migration: Migration,
+  further: Readonly<Record<string, string>>,
+  say: (line: string) => void,
+): Promise<void> {
+  const inputs = { ...further, 'dry-run': 'true' };
+  const asked = await migration.run('freeze', inputs, { onLine: () => undefined });
   const at = notBefore(asked.log);
   if (asked.code === 0 || at === undefined) return;
   say(`caches forget the old TTL at ${at.toISOString()}; OLD goes on serving until then`);
@@ -174,7 +204,7 @@ async function untilLowTtl(migration: Migration, say: (line: string) => void): P
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-function watchQueue(lab: Lab): { most(): Promise<number> } {
+export function watchQueue(lab: Lab): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {

@@ -1,7 +1,8 @@
-import { domains, mailName, outside, password, virtualUser } from '../lab/world.ts';
+import { outside, password } from '../lab/world.ts';
 import type { Ledger } from './ledger.ts';
 import { newMessageId, type OutgoingMessage, render } from './messages.ts';
 import { Pacer } from './pacer.ts';
+import { orchard, type Population } from './population.ts';
 import type { Random } from './random.ts';
 import { type MailResolver, NoSuchName } from './resolver.ts';
 import { RetryQueue } from './retry-queue.ts';
@@ -13,8 +14,10 @@ export interface SubmittersOptions {
   readonly ledger: Ledger;
   readonly resolver: MailResolver;
   readonly random: Random;
-  /** Plain mailboxes u001 … that submit and are written to. */
+  /** Plain mailboxes that submit and are written to. */
   readonly mailboxes: number;
+  /** Default: the lab's virtual users. */
+  readonly population?: Population;
   /** Messages a second, all users together. */
   readonly rate: number;
   readonly port?: number;
@@ -31,10 +34,12 @@ export class Submitters {
   readonly #options: SubmittersOptions;
   readonly #outbox: RetryQueue<OutgoingMessage>;
   readonly #pacer = new Pacer();
+  readonly #population: Population;
   #count = 0;
 
   constructor(options: SubmittersOptions) {
     this.#options = options;
+    this.#population = options.population ?? orchard;
     this.#outbox = new RetryQueue<OutgoingMessage>({
       concurrency: 5,
       backoff: options.backoff ?? 1000,
@@ -68,13 +73,13 @@ export class Submitters {
   #write(): void {
     const { random, mailboxes, ledger } = this.#options;
     this.#count += 1;
-    const author = virtualUser(random.between(1, mailboxes));
+    const author = this.#population.user(random.between(1, mailboxes));
     const recipient =
       this.#count % 2 === 0
-        ? virtualUser(random.between(1, mailboxes))
+        ? this.#population.user(random.between(1, mailboxes))
         : `friend@${outside.domain}`;
     const message = {
-      messageId: newMessageId(domains.virtual),
+      messageId: newMessageId(author.slice(author.indexOf('@') + 1)),
       from: author,
       recipients: [recipient],
       subject: `submitted ${this.#count}`,
@@ -100,7 +105,7 @@ export class Submitters {
   async #offer(message: OutgoingMessage) {
     const reasons: string[] = [];
     try {
-      for (const address of await this.#options.resolver.addresses(mailName)) {
+      for (const address of await this.#options.resolver.addresses(this.#population.host)) {
         try {
           const verdicts = await transact(
             {
@@ -108,7 +113,7 @@ export class Submitters {
               port: this.#options.port ?? 587,
               timeout: 20_000,
               heloName: 'laptop.example',
-              serverName: mailName,
+              serverName: this.#population.host,
               login: { user: message.from, password },
             },
             {

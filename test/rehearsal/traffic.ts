@@ -1,8 +1,9 @@
-import { mailName, outside, virtualUser } from '../lab/world.ts';
+import { outside } from '../lab/world.ts';
 import { ImapClients } from './imap-clients.ts';
 import { Ledger } from './ledger.ts';
 import { from, Mixture } from './mixture.ts';
 import { Pacer } from './pacer.ts';
+import { orchard, type Population } from './population.ts';
 import { Random } from './random.ts';
 import { LabResolver, type MailResolver } from './resolver.ts';
 import { Sender } from './sender.ts';
@@ -11,8 +12,10 @@ import { SmtpProber } from './smtp-prober.ts';
 import { Submitters } from './submitters.ts';
 
 export interface TrafficOptions {
-  /** Plain mailboxes u001 … that exist. At least 10. */
+  /** Plain mailboxes that exist. At least 10. */
   readonly mailboxes: number;
+  /** Default: the lab's virtual users, with everybody who has a role. */
+  readonly population?: Population;
   /** Messages a second from outside. */
   readonly rate: number;
   /** Messages a second that users submit. Default: a fifth of `rate`. */
@@ -51,7 +54,7 @@ export class Traffic {
   readonly #pacer = new Pacer();
 
   constructor(options: TrafficOptions, sink: Sink) {
-    const { mailboxes, rate, seed = Date.now(), backoff = 1000 } = options;
+    const { mailboxes, rate, seed = Date.now(), backoff = 1000, population = orchard } = options;
     const resolver = options.resolver ?? new LabResolver();
     const { ledger } = this;
     const heloName = outside.mx;
@@ -59,18 +62,19 @@ export class Traffic {
     this.sink = sink;
     this.sender = new Sender({ ledger, resolver, heloName, backoff });
     this.submitters = new Submitters({
-      ...{ ledger, resolver, mailboxes, backoff },
+      ...{ ledger, resolver, mailboxes, population, backoff },
       random: new Random(seed + 1),
       rate: options.submissionRate ?? rate / 5,
     });
     this.clients = new ImapClients({
-      ...{ resolver, mailboxes, seed: seed + 1000 },
+      ...{ resolver, mailboxes, population, seed: seed + 1000 },
       count: options.imapClients ?? 10,
     });
-    const recipient = virtualUser(1);
-    this.prober = new SmtpProber({ resolver, host: mailName, from, recipient, heloName });
+    const { host, takesPlain } = population;
+    const recipient = population.user(1);
+    this.prober = new SmtpProber({ resolver, host, from, recipient, heloName, takesPlain });
     this.#mixture = new Mixture({
-      ...{ mailboxes, random: new Random(seed) },
+      ...{ mailboxes, population, random: new Random(seed) },
       ...(options.bigEvery === undefined ? {} : { bigEvery: options.bigEvery }),
     });
   }

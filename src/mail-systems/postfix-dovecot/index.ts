@@ -1,5 +1,6 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { command } from '../../hosts/command.ts';
 import {
   type Contents,
   called,
@@ -29,6 +30,7 @@ import { unreadable } from './versions.ts';
 export const postfixDovecot: MailSystem = {
   name: 'postfix-dovecot',
   freezeModes: ['hold', 'stop'],
+  service: { startTls: true, mailbox: 'imap' },
   async refusals({ old, new: target }) {
     const [there, here] = await Promise.all([refusals(old), refusals(target)]);
     return [...there, ...here];
@@ -45,6 +47,7 @@ export const postfixDovecot: MailSystem = {
   },
   fingerprint,
   unreadable,
+  carry: carrySteps,
   async steps(stage: MailStage, context: MailContext) {
     switch (stage) {
       case 'prepare':
@@ -69,15 +72,20 @@ export const postfixDovecot: MailSystem = {
         return forwardSteps(context);
       case 'end-forward':
         return endForwardSteps(context);
-      case 'carry':
-        return carrySteps(context);
       case 'drain':
         return callersSteps(context);
       case 'finish':
         return finishSteps(context);
+      // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.
+      case 'late':
+      case 'after-rollback':
+        return [];
     }
   },
   queue: (host) => queueStatus(host),
+  async flush(host) {
+    await host.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+  },
   removes: finishRemoves,
   erase: eraseStores,
 };

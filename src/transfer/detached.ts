@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { script } from '../hosts/command.ts';
+import type { Host } from '../hosts/host.ts';
+import { mirrorRequest, type PassKey } from './pass-key.ts';
+import { type Progress, progressLine } from './progress.ts';
+
+/**
+ * A live pass runs on the source by itself, so that a job that ends, is cancelled or loses its
+ * connection does not end it. The job looks at the files that it writes; another job finds it there.
+ */
+function folderOf(migration: string): string {
+  return `/run/mail-cutover-${migration}-pass`;
+}
+
+export interface Ended {
+  readonly code: number;
+  readonly output: string;
+  readonly fault: string;
+}
+
+export async function startDetached(source: Host, key: PassKey, migration: string): Promise<void> {
+  await source.change(
+    script(
+      `umask 077
+       mkdir -p -- "$1"
+       if ! perl "$2/mirror.pl" detach "$1" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
+         < /dev/null > /dev/null 2> "$1/start"; then cat "$1/start" >&2; exit 5; fi`,
+      [folderOf(migration), key.folder, `/var/lib/mail-cutover/${migration}`, key.host],
+      { purpose: 'start the pass' },
+    ),
+  );
+}
+
+/** Prints `none`, `running`, or the exit code; then what there is to tell. */
+const lookScript = String.raw`
+pid=$(cat "$1/pid" 2>/dev/null) || { echo none; exit 0; }
+if [ -e "$1/code" ]; then
+  cat "$1/code"
+  cat "$1/out"
+  cat "$1/fault" >&2
+elif grep -qs mirror.pl "/proc/$pid/cmdline"; then
+  echo running
+  cat "$1/progress" 2>/dev/null || echo 'starting 0 0'
+  cat "$1/total" 2>/dev/null || :
+elif [ -e "$1/code" ]; then
+  cat "$1/code"
+  cat "$1/out"
+  cat "$1/fault" >&2
+else
+  echo 5
+  echo 'the pass ended without a word: was it killed?' >&2
+fi`;
+
+interface Look {
+  readonly state: string;
+  readonly lines: readonly string[];
+  readonly output: string;
+  readonly fault: string;
+}
+
+async function look(source: Host, migration: string): Promise<Look> {
+  const result = await source.read(
+    script(lookScript, [folderOf(migration)], { purpose: 'look how far the pass is' }),
+  );
+  const output = result.stdout.toString('utf8');
+  const [state = 'none', ...lines] = output.split('\n');
+  return { state, lines, output, fault: result.stderr };
+}
+
+/** Whether a pass of an earlier job is still under way. */
+export async function isDetached(source: Host, migration: string): Promise<boolean> {
+  return (await look(source, migration)).state === 'running';
+}
+
+export interface Watching {
+  readonly log: (line: string) => void;
+  /** Called now and then, long before a lease of the key ends. */
+  readonly renew?: () => Promise<void>;
+}
+
+const pollSeconds = { first: 0.1, most: 5 } as const;
+const tellSeconds = 15;
+const renewSeconds = 600;
+
+/** Waits for the end of the pass, and says now and then how far it is. */
+export async function watchDetached(
+  source: Host,
+  migration: string,
+  { log, renew }: Watching,
+): Promise<Ended> {
+  const began = performance.now();
+  const since = () => (performance.now() - began) / 1000;
+  let [toldAt, renewedAt, pause] = [0, 0, pollSeconds.first as number];
+  while (true) {
+    const { state, lines, output, fault } = await look(source, migration);
+    if (state !== 'running') return { code: state === 'none' ? 5 : Number(state), output, fault };
+    if (since() - toldAt >= tellSeconds) {
+      toldAt = since();
+      log(progressLine(progressOf(lines, since())));
+    }
+    if (renew && since() - renewedAt >= renewSeconds) {
+      renewedAt = since();
+      await renew();
+    }
+    await sleep(pause * 1000);
+    pause = Math.min(pollSeconds.most, pause * 1.3);
+  }
+}
+
+function progressOf([current = '', total = '']: readonly string[], seconds: number): Progress {
+  const [doing = '', files, bytes] = current.split(' ');
+  const [allFiles, allBytes] = total.split(' ');
+  const known = total === '' ? {} : { allFiles: Number(allFiles), allBytes: Number(allBytes) };
+  return { doing, files: Number(files), bytes: Number(bytes), seconds, ...known };
+}
+
+/** Ends a pass that runs, and waits until it has. Safe to call when none does. */
+export async function endDetached(source: Host, migration: string): Promise<void> {
+  await source.change(
+    script(
+      String.raw`
+pid=$(cat "$1/pid" 2>/dev/null || :)
+if [ -n "$pid" ] && grep -qs mirror.pl "/proc/$pid/cmdline"; then
+  kill -TERM -- "-$pid" 2>/dev/null || :
+  tries=0
+  while grep -qs mirror.pl "/proc/$pid/cmdline" && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+  kill -KILL -- "-$pid" 2>/dev/null || :
+fi
+rm -rf -- "$1"`,
+      [folderOf(migration)],
+      { purpose: 'end a pass that still runs' },
+    ),
+  );
+}

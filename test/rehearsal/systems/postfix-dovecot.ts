@@ -1,0 +1,15 @@
+import { startMailLab } from '../../lab/profile-postfix-dovecot.ts';
+import { labPlaces } from '../layout.ts';
+import { orchard } from '../population.ts';
+import type { RehearsedSystem } from './system.ts';
+
+export const system: RehearsedSystem = {
+  freeze: 'hold',
+  population: orchard,
+  async start({ mailboxes, messages }) {
+    const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages });
+    return lab;
+  },
+  migration: () => ({}),
+  places: labPlaces,
+};
