@@ -214,15 +214,34 @@ test('drain says who comes, and carries no port at which NEW trusts OLD', {
     ]);
 });
 
-test('taken back, OLD delivers what waited for NEW, mapped once', {
+/** What clients see of a mailbox: UIDs, flags, keywords. */
+const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
+/** A stand-in: Dovecot on NEW says that it is of another series. */
+const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
+#!/bin/sh
+if [ "$1" = --version ]; then echo '2.4.1 (stand-in)'; else exec /usr/sbin/dovecot "$@"; fi
+END
+chmod 755 /usr/local/sbin/dovecot`;
+
+test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot stay away', {
   timeout: 240_000,
 }, async () => {
   const { lab, migration } = here;
+  const user = virtualUser(2);
+  await lab
+    .host('new')
+    .mustSh(`${upgraded}; doveadm flags add -u "$1" '\\Flagged $Later' mailbox INBOX 1:3`, [user]);
+  const seen = await lab.host('new').mustSh(view, [user]);
+  const index = `md5sum < /var/vmail/${domains.virtual}/u002/Maildir/dovecot.index.log`;
+  const indexBefore = await lab.host('old').mustSh(index);
   expect(await answerFor(here, 'old', virtualUser(3))).toMatch(/^250 /);
   await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
   const waiting = await send(here, 'old', virtualUser(3), 'b'.repeat(900));
   await waitFor('it waits', 60, async () => (await queued(here, 'old', waiting)) === 1);
-  await migration.must('rollback');
+  const back = await migration.must('rollback');
+  expect(back.log).toContain('dovecot.mailbox.log* stay on NEW');
+  expect(await lab.host('old').mustSh(index)).toBe(indexBefore);
+  expect(await lab.host('old').mustSh(view, [user])).toBe(seen);
   await waitFor('both have it', 60, async () => (await copies(here, 'old', waiting)) === 2);
   expect(await serves(here, 'old')).toBe(true);
   expect(await queued(here, 'old', waiting)).toBe(0);

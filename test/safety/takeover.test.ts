@@ -59,26 +59,24 @@ async function expire(): Promise<void> {
 const isGone = async (pid: string) =>
   (await here.lab.host('old').sh(`[ -e /proc/${pid} ]`)).code !== 0;
 
-test('a runner was killed in a pass: the next one ends what it left, and goes on', {
+test('a job was killed in a pass: its post step ends what it left, and the next one goes on', {
   timeout: 180_000,
 }, async () => {
   const pass = await hangingPass();
   pass.signal('SIGKILL');
   await pass.result;
-  expect(await isGone(pass.process)).toBe(false);
-  const refused = await here.migration.run('transfer', { pass: 'live' });
-  expect(refused.log).toContain('is at work on this migration');
-  expect(await isGone(pass.process)).toBe(false);
-  await expire();
-  await here.migration.must('transfer', { pass: 'live' });
   expect(await isGone(pass.process)).toBe(true);
+  await here.migration.must('transfer', { pass: 'live' });
 });
 
-test('a runner that slept past its lease can change nothing when it wakes', {
+test('a runner that slept past its lease: what it left is ended, and it can change nothing', {
   timeout: 180_000,
 }, async () => {
   const pass = await hangingPass();
   pass.signal('SIGSTOP');
+  const refused = await here.migration.run('transfer', { pass: 'live' });
+  expect(refused.log).toContain('is at work on this migration');
+  expect(await isGone(pass.process)).toBe(false);
   await expire();
   await here.migration.must('transfer', { pass: 'live' });
   expect(await isGone(pass.process)).toBe(true);
