@@ -22,7 +22,7 @@ afterAll(() => here?.end());
 /** Stands before perl on OLD, so that a pass begins and never ends. */
 const hang = `cat > /usr/local/bin/perl <<'END'
 #!/bin/sh
-case "$*" in *'mirror.pl send'*) echo $$ > /run/hangs.new; mv /run/hangs.new /run/hangs; sleep 3600 & wait ;; esac
+case "$*" in *'mirror.pl detach'*) echo $$ > /run/hangs.new; mv /run/hangs.new /run/hangs; sleep 3600 & wait ;; esac
 exec /usr/bin/perl "$@"
 END
 chmod 755 /usr/local/bin/perl; rm -f /run/hangs`;
