@@ -94,7 +94,7 @@ started() { # PROCESS -> GROUP.START
 run_locked() { # NUMBER COMMAND...
   # Registered before the number is looked at: whoever takes over raises it first, then looks here.
   mkdir -p "$base/lock/run"
-  : > "$base/lock/run/$1.$$.$(started $$)" || :
+  printf "" > "$base/lock/run/$1.$$.$(started $$)" || true
   check_number "$1"
   HOSTCTL_LOCK=$1
   export HOSTCTL_LOCK
