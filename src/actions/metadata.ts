@@ -164,7 +164,7 @@ export const inputSpecs = [
     description:
       'Go on although one host cannot be reached: `old` or `new`. You say that it is off for good and never serves mail again; that goes on record.',
     default: '',
-    stages: ['activate', 'rollback'],
+    stages: ['activate', 'dns-cutover', 'verify', 'drain', 'finish', 'rollback'],
   },
   {
     name: 'erase-old-mail',

@@ -22,6 +22,7 @@ const checks: readonly Check[] = [
   recordsInZone,
   recordValues,
   probeInDomains,
+  carriesClients,
   duplicateDomains,
   duplicateZones,
   duplicateRecords,
@@ -221,6 +222,14 @@ function qmailNeeds(file: unknown): Fault[] {
     });
   }
   return faults;
+}
+
+function carriesClients(file: unknown): Fault[] {
+  const path: Path = ['late-clients', 'carry'];
+  const system = text(file, ['mail-system']);
+  if (list(file, path).length === 0 || system === undefined || system === 'postfix-dovecot')
+    return [];
+  return [{ path, message: `carries nothing with "${system}"; leave it out` }];
 }
 
 /** Each entry whose name another entry before it has. */

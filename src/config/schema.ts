@@ -153,6 +153,16 @@ export const migrationSchema = z
           ),
       })
       .prefault({}),
+    'late-clients': z
+      .strictObject({
+        carry: z
+          .array(z.enum(['submission', 'imap', 'pop3', 'sieve', 'web']))
+          .default([])
+          .describe(
+            'Ports of OLD that carry clients with an old DNS answer on to NEW, from activate to finish.',
+          ),
+      })
+      .prefault({}),
     options: z
       .strictObject({
         verify: z.enum(['names', 'sample', 'full']).default('sample'),

@@ -28,19 +28,23 @@ export interface State {
 
 export const start: State = { phase: 'untouched', cut: false, verified: false };
 
-export type StageAction =
-  | 'plan'
-  | 'prepare'
-  | 'transfer live'
-  | 'transfer final'
-  | 'transfer late'
-  | 'freeze'
-  | 'activate'
-  | 'dns-cutover'
-  | 'verify'
-  | 'drain'
-  | 'finish'
-  | 'rollback';
+/** Every stage, in the default order of a migration; a transfer with its pass. */
+export const stageActions = [
+  'plan',
+  'prepare',
+  'transfer live',
+  'freeze',
+  'transfer final',
+  'activate',
+  'dns-cutover',
+  'verify',
+  'drain',
+  'transfer late',
+  'finish',
+  'rollback',
+] as const;
+
+export type StageAction = (typeof stageActions)[number];
 
 export type Verdict = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 

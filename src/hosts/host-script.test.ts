@@ -400,6 +400,18 @@ describe('edits and undo', () => {
       well(words, input);
 
   it.each([
+    ['its last', /^# END .*\n/m],
+    ['its first', /^# BEGIN .*\n/m],
+  ])('a block whose mark, %s, was deleted takes no line of others along', (_, mark) => {
+    writeFileSync(file(), 'a\n');
+    edit('block', 'g', 'x', file())('ours 1\nours 2');
+    const text = readFileSync(file(), 'utf8').replace(mark, '');
+    writeFileSync(file(), `${text}theirs\n`);
+    well(['undo', 'g']);
+    expect(readFileSync(file(), 'utf8')).toBe('a\ntheirs\n');
+  });
+
+  it.each([
     ['was there', 'before\n', 0o640],
     ['was there without a last newline', 'a\nb', 0o600],
     ['was empty', '', 0o644],
@@ -587,6 +599,69 @@ describe('edits and undo', () => {
     well(['undo', 'freeze']);
     expect(tree(spool)).toEqual(before);
   });
+
+  it('a queue never replaces a message of the same name, and repeats nothing', () => {
+    const spool = join(temporary, 'spool');
+    const long = '4PxyzK1abcz1Bf';
+    for (const folder of [join(spool, 'deferred/A'), join(base, 'queue/deferred/A')])
+      mkdirSync(folder, { recursive: true });
+    const put = (folder: string, name: string, text: string) =>
+      writeFileSync(join(folder, 'deferred/A', name), text);
+    for (const name of ['A1B2C3D4E5', long]) {
+      put(spool, name, 'theirs');
+      put(join(base, 'queue'), name, 'ours');
+    }
+    // Moved by a try that was cut off before it removed this one.
+    put(spool, 'A000012345', 'same');
+    put(join(base, 'queue'), 'A000012345', 'same');
+    well(['queue-release', spool]);
+    const found = readdirSync(join(spool, 'deferred/A')).map(
+      (name) => [name, readFileSync(join(spool, 'deferred/A', name), 'utf8')] as const,
+    );
+    expect(found.map(([, text]) => text).sort()).toEqual([
+      'ours',
+      'ours',
+      'same',
+      'theirs',
+      'theirs',
+    ]);
+    for (const [name] of found) expect(name).toMatch(/^(A[0-9A-F]{9}|4PxyzK1ab.z1Bf)$/);
+    expect(found).toContainEqual(['A1B2C3D4E5', 'theirs']);
+    expect(readdirSync(join(base, 'queue/deferred/A'))).toEqual([]);
+  });
+
+  const elsewhere = ['/dev/shm', '/run'].find(
+    (folder) => existsSync(folder) && lstatSync(folder).dev !== lstatSync(tmpdir()).dev,
+  );
+  it.skipIf(!isRoot || elsewhere === undefined)(
+    'a queue crosses file systems, cut off anywhere, each message once',
+    () => {
+      const spool = mkdtempSync(join(elsewhere ?? '', 'spool-'));
+      try {
+        const names = ['deferred/A/A1B2C3D4E5', 'deferred/B/B1B2C3D4E5', 'incoming/C1B2C3D4E5'];
+        for (const name of names) {
+          mkdirSync(join(base, 'queue', dirname(name)), { recursive: true });
+          writeFileSync(join(base, 'queue', name), name, { mode: 0o700 });
+        }
+        // What a kill leaves: a copy that was removed here, one that was not, and a part.
+        const aside = join(spool, '.mail-cutover/deferred');
+        mkdirSync(aside, { recursive: true });
+        writeFileSync(join(aside, 'A%A1B2C3D4E5'), 'deferred/A/A1B2C3D4E5', { mode: 0o700 });
+        rmSync(join(base, 'queue/deferred/A/A1B2C3D4E5'));
+        writeFileSync(join(aside, 'B%B1B2C3D4E5'), 'deferred/B/B1B2C3D4E5', { mode: 0o700 });
+        writeFileSync(join(aside, '.part'), 'defer');
+        mkdirSync(join(spool, 'deferred/A'), { recursive: true });
+        well(['queue-release', spool]);
+        for (const name of names) {
+          expect(readFileSync(join(spool, name), 'utf8')).toBe(name);
+          expect(existsSync(join(base, 'queue', name))).toBe(false);
+          expect(lstatSync(join(spool, name)).mode & 0o777).toBe(0o700);
+        }
+      } finally {
+        rmSync(spool, { recursive: true, force: true });
+      }
+    },
+  );
 
   it('a queue is released into folders that Postfix can use', () => {
     const spool = join(temporary, 'spool');

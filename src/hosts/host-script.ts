@@ -94,7 +94,7 @@ started() { # PROCESS -> GROUP.START
 run_locked() { # NUMBER COMMAND...
   # Registered before the number is looked at: whoever takes over raises it first, then looks here.
   mkdir -p "$base/lock/run"
-  : > "$base/lock/run/$1.$$.$(started $$)" || :
+  printf "" > "$base/lock/run/$1.$$.$(started $$)" || true
   check_number "$1"
   HOSTCTL_LOCK=$1
   export HOSTCTL_LOCK
@@ -252,8 +252,22 @@ replace() {
   durable "\${1%/*}"
 }
 
-without_block() { # FILE ID: FILE without our block
-  awk -v b="# BEGIN $marker $2" -v e="# END $marker $2" '$0==b{skip=1} !skip{print} $0==e{skip=0}' "$1"
+# FILE without our block. Where one of its two marks was deleted, only lines that are still as we wrote
+# them (TEXT) go with the other: what follows is the administrator's.
+without_block() { # FILE ID TEXT
+  awk -v b="# BEGIN $marker $2" -v e="# END $marker $2" -v text="$3" '
+    BEGIN { while ((getline line < text) > 0) ours[++n] = line }
+    { all[NR] = $0; if ($0 == b) first = NR; if ($0 == e) last = NR }
+    END {
+      if (first && !last) {
+        last = first
+        while (last < NR && last - first < n && all[last + 1] == ours[last - first + 1]) last++
+      } else if (last && !first) {
+        first = last
+        while (first > 1 && last - first < n && all[first - 1] == ours[n - (last - first)]) first--
+      }
+      for (i = 1; i <= NR; i++) if (!first || i < first || i > last) print all[i]
+    }' "$1"
 }
 
 edit_block() { # GROUP ID FILE < text: our marked lines at the end of FILE
@@ -262,14 +276,17 @@ edit_block() { # GROUP ID FILE < text: our marked lines at the end of FILE
   recorded "$1" "$2" || { tail -c 1 -- "$3" | tr -d '\n'; } | record "$1" "$2" block "$3"
   # cp: owner, mode and the rest of the inode's attributes stay.
   cp -a --remove-destination -- "$3" "$3.mail-cutover"
-  without_block "$3" "$2" > "$3.mail-cutover"
+  without_block "$3" "$2" "$base/undo/saved/$1-$2" > "$3.mail-cutover"
+  # What we write, before we write it: should a mark be deleted, it is known by this.
+  mkdir -p "$base/undo/saved"
+  printf '%s\n' "$text" | put "$base/undo/saved/$1-$2"
   printf '# BEGIN %s %s\n%s\n# END %s %s\n' "$marker" "$2" "$text" "$marker" "$2" >> "$3.mail-cutover"
   replace "$3"
 }
 
-undo_block() { # FILE ID BEFORE
+undo_block() { # FILE ID BEFORE TEXT
   cp -a --remove-destination -- "$1" "$1.mail-cutover"
-  without_block "$1" "$2" > "$1.mail-cutover"
+  without_block "$1" "$2" "$4" > "$1.mail-cutover"
   # awk ended the last line; it had no newline before.
   if [ -s "$3" ] && ! cmp -s -- "$1" "$1.mail-cutover"; then truncate -s -1 -- "$1.mail-cutover"; fi
   replace "$1"
@@ -460,6 +477,12 @@ edit_serve() { # GROUP ID UNIT
   systemctl restart "$3"
 }
 
+edit_start() { # GROUP ID UNIT: started now and at boot; taken back it is neither
+  recorded "$1" "$2" || record "$1" "$2" start "$3" < /dev/null
+  systemctl daemon-reload
+  systemctl enable --now "$3" 2>/dev/null
+}
+
 # Postfix must be down. Queue files keep their relative paths; Postfix renames what has another inode
 # number when it starts (postsuper(1) -s).
 edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder that a pass copies
@@ -467,19 +490,114 @@ edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder t
   move_queue "$3" "$base/queue"
 }
 
+# Each message changes folders by one rename that replaces nothing (renameat2(2), RENAME_NOREPLACE),
+# and is on disk when this ends. Another file system: it is copied beside the folders of the queue
+# first, synced, and removed here, so that a message is never in two queues, wherever this is cut off.
+# A name that is taken is changed within its form; postsuper(1) -s makes names fit anyway.
 move_queue() { # FROM TO
-  for queue in maildrop incoming active deferred hold; do
-    [ -d "$1/$queue" ] || continue
-    mkdir -p -- "$2/$queue"
-    # The hashed folders are used by Postfix's own user: they belong to whom the queue belongs to.
-    find "$1/$queue" -mindepth 1 -type d -printf '%P\0' > "$base/queue.list"
-    xargs -0 -r -n 1 sh -ec 'mkdir -p -- "$1/$2"; chown --reference="$1" -- "$1/$2"; chmod --reference="$1" -- "$1/$2"' sh \
-      "$2/$queue" < "$base/queue.list"
-    find "$1/$queue" -type f -printf '%P\0' > "$base/queue.list"
-    xargs -0 -r -n 1 sh -c 'mv -f -- "$1/$3" "$2/$3"' sh \
-      "$1/$queue" "$2/$queue" < "$base/queue.list"
-    rm -f -- "$base/queue.list"
-  done
+  perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
+    use strict; use warnings;
+    my ($from, $to) = @ARGV;
+    my $staging = "$to/.mail-cutover";
+    my %number = (x86_64 => 316, aarch64 => 276, riscv64 => 276, powerpc64le => 357, s390x => 347, i386 => 353, i686 => 353);
+    my ($machine) = $Config{archname} =~ /^([^-]+)/;
+    my %touched;
+    sub folder { my ($path) = $_[0] =~ m{^(.*)/}s; return $path }
+    sub on_disk {
+      sysopen(my $handle, $_[0], O_RDONLY) or die "can not open $_[0]: $!\n";
+      $handle->sync or die "can not sync $_[0]: $!\n";
+    }
+    sub place { # OLD NEW: false if NEW is there
+      my ($old, $new) = ("$_[0]", "$_[1]");
+      $touched{folder($_)} = 1 for $old, $new;
+      if (my $call = $number{$machine}) {
+        return 1 if syscall($call, -100, $old, -100, $new, 1) == 0;
+        return 0 if $!{EEXIST};
+        die "can not move $old: $!\n" unless $!{ENOSYS} || $!{EINVAL};
+      }
+      return 0 if -e $new;
+      rename $old, $new or die "can not move $old: $!\n";
+      return 1;
+    }
+    sub same { return system("cmp", "-s", "--", @_) == 0 }
+    my @base52 = split //, "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz";
+    sub others { # names like NAME
+      my ($name) = @_;
+      if ($name =~ /^([0-9A-F]{5})([0-9A-F]+)$/) {
+        my ($micros, $rest) = (hex $1, $2);
+        return map { sprintf("%05X%s", ($micros & 0xf0000) | ($micros + $_) & 0xffff, $rest) } 1 .. 999;
+      }
+      return map { my $other = $name; $other =~ s/.(z[^z]+)$/$_$1/; $other } @base52 if $name =~ /.z[^z]+$/;
+      return ();
+    }
+    sub settle { # FILE FOLDER NAME
+      my ($file, $into, $name) = @_;
+      for my $try ($name, others($name)) {
+        return if place($file, "$into/$try");
+        if ($try eq $name && same($file, "$into/$try")) { unlink $file; return }
+      }
+      die "$into/$name is there already, and no name like it is free\n";
+    }
+    sub walk { # FOLDER: relative paths of folders and files
+      my ($top, @folders, @files) = ($_[0]);
+      my @todo = ("");
+      while (defined(my $at = shift @todo)) {
+        opendir(my $handle, "$top$at") or die "can not read $top$at: $!\n";
+        for my $entry (grep { !/^\.\.?$/ } readdir $handle) {
+          my $path = "$at/$entry";
+          if (-l "$top$path") { next } elsif (-d _) { push @folders, $path; push @todo, $path } elsif (-f _) { push @files, $path }
+        }
+      }
+      return (\@folders, \@files);
+    }
+    sub like { # FOLDER AS: made with owner and mode of AS
+      my ($path, $as) = @_;
+      return if -d $path;
+      mkdir $path or die "can not make $path: $!\n";
+      my @stat = stat $as;
+      chown @stat[4, 5], $path;
+      chmod $stat[2] & 07777, $path;
+      $touched{folder($path)} = 1;
+    }
+    if (!-d $to) { mkdir $to or die "can not make $to: $!\n"; }
+    for my $queue (qw(maildrop incoming active deferred hold)) {
+      my ($source, $target, $aside) = ("$from/$queue", "$to/$queue", "$staging/$queue");
+      next unless -d $source || -d $aside;
+      like($target, $source) if -d $source;
+      # What an earlier try had copied, and removed there.
+      if (-d $aside) {
+        opendir(my $handle, $aside) or die "can not read $aside: $!\n";
+        for my $name (grep { !/^\./ } readdir $handle) {
+          my ($into, $rest) = $name =~ /^(.*)%(.*)$/s;
+          $into =~ tr{,}{/};
+          next if -e "$source/" . ($into eq "" ? $rest : "$into/$rest");
+          settle("$aside/$name", $into eq "" ? $target : "$target/$into", $rest);
+        }
+      }
+      next unless -d $source;
+      my ($folders, $files) = walk($source);
+      # The hashed folders are used by the user of Postfix: they belong to whom the queue belongs to.
+      like("$target$_", $target) for @$folders;
+      my $apart = (stat $source)[0] != (stat $target)[0];
+      for my $file (@$files) {
+        my ($into, $name) = $file =~ m{^/?(.*?)/?([^/]+)$}s;
+        my $home = $into eq "" ? $target : "$target/$into";
+        if (!$apart) { settle("$source$file", $home, $name); next }
+        like($staging, $to); like($aside, $to);
+        my $copy = "$aside/" . $into =~ tr{/}{,}r . "%$name";
+        system("cp", "-a", "--", "$source$file", "$aside/.part") == 0 or die "can not copy $source$file\n";
+        on_disk("$aside/.part");
+        rename "$aside/.part", $copy or die "can not name $copy: $!\n";
+        on_disk($aside);
+        unlink "$source$file" or die "can not remove $source$file: $!\n";
+        on_disk(folder("$source$file"));
+        settle($copy, $home, $name);
+      }
+    }
+    for (qw(maildrop incoming active deferred hold)) { unlink "$staging/$_/.part"; rmdir "$staging/$_" }
+    rmdir $staging;
+    for (keys %touched) { on_disk($_) if -d $_ }
+  ' "$1" "$2"
 }
 
 # The kernel keeps a sealed tree from changing, whoever tries: mount(8), a read-only bind mount.
@@ -519,8 +637,8 @@ undo_one() { # DIRECTORY
           units_changed=1 ;;
       esac ;;
     block)
-      id=\${1##*/}
-      undo_block "$what" "\${id#*-}" "$1/before" ;;
+      id=\${1##*/}; id=\${id#*-}; group=\${1%/*}; group=\${group##*/}
+      undo_block "$what" "$id" "$1/before" "$base/undo/saved/$group-$id" ;;
     tree)
       id=\${1##*/}; id=\${id#*-}; group=\${1%/*}; group=\${group##*/}
       undo_tree "$1" "$what" "$base/undo/saved/$group-$id" ;;
@@ -538,6 +656,10 @@ undo_one() { # DIRECTORY
         [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload
         systemctl start "$what"
       fi ;;
+    start)
+      systemctl disable --now "$what" 2>/dev/null || :
+      # What a socket has started goes on without it.
+      systemctl stop "\${what%.socket}.service" 2>/dev/null || : ;;
     *:*) # of a mail system's own program, beside this one
       kind=$(cat "$1/kind")
       "$base/bin/\${kind%%:*}" undo "\${kind#*:}" "$what" "$1/before" ;;
@@ -819,6 +941,7 @@ case $action in
   block) edit_block "$@" ;;
   tree) edit_tree "$@" ;;
   accounts) edit_accounts "$@" ;;
+  start) edit_start "$@" ;;
   stop) edit_stop "$@" ;;
   serve) edit_serve "$@" ;;
   queue) edit_queue "$@" ;;

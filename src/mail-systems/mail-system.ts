@@ -60,6 +60,8 @@ export interface MailContext {
   /** The host that takes it. */
   readonly target: MailHost;
   readonly log: Log;
+  /** The host that was declared dead: nothing can be asked of it. */
+  readonly dead?: 'old' | 'new' | undefined;
 }
 
 /** The same with source and target exchanged: what rollback works with. */
@@ -110,9 +112,16 @@ export interface MailSystem {
   checks(context: MailContext, fresh: boolean): Promise<readonly Finding[]>;
   contents(context: MailContext): Promise<Contents>;
   writers(host: MailHost): Promise<Writers>;
+  /**
+   * Names of files (find(1), -name) that the target's programs can't read, because the source's are of
+   * another version; they stay behind on the way back. Throws where mail would be lost without them.
+   */
+  unreadable?(context: MailContext): Promise<readonly string[]>;
   /** A stable text of the configuration that a reviewer approves; changes when it changes. */
   fingerprint(host: MailHost, context: MailContext): Promise<string>;
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
+  /** Carries ports of the source on to the target for late clients; of systems that can. */
+  carry?(context: MailContext): readonly Step[];
   /** Mail in the queue of `host` that belongs to this migration's domains. */
   queue(host: MailHost, context: MailContext): Promise<QueueStatus>;
   /** Tries everything in the queue of `host` at once. */

@@ -36,7 +36,7 @@ export async function observed(parts: Parts, entries: readonly Entry[]): Promise
 }
 
 /** What a rollback took back no longer counts. */
-export function sinceRollback(entries: readonly Entry[]): readonly Entry[] {
+function sinceRollback(entries: readonly Entry[]): readonly Entry[] {
   const last = entries.findLastIndex(
     (entry) => entry.kind === 'stage-end' && entry.stage === 'rollback' && entry.ok === true,
   );
@@ -52,7 +52,7 @@ export function isFrozen({ phase }: State): boolean {
 export function contextOf(
   parts: Parts,
   state: State,
-  entries: StageContext['entries'],
+  history: StageContext['history'],
   note: StageContext['note'],
 ): StageContext {
   return {
@@ -66,7 +66,9 @@ export function contextOf(
     },
     erase: wantsErasure(parts.inputs, parts.migration.name),
     state,
-    entries,
+    history,
+    entries: () => sinceRollback(history()),
+    dead: parts.inputs.declareDead,
     note,
     log,
   };

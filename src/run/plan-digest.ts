@@ -28,6 +28,7 @@ export async function approvedPlan(context: StageContext): Promise<ApprovedPlan>
   for (const stage of mailStages) {
     for (const step of await context.system.steps(stage, context)) titles.push(step.title);
   }
+  for (const step of context.system.carry?.(context) ?? []) titles.push(step.title);
   return { migration: canonicalMigration(context.migration), version, plan, titles };
 }
 

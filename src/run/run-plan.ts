@@ -1,14 +1,15 @@
 import { Journal } from '../engine/journal.ts';
+import { type StageAction, stageActions } from '../engine/states.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
 import type { RunbookStage } from '../report/summary.ts';
 import { findings as allFindings } from '../stages/plan.ts';
-import { actionOf, stages } from '../stages/registry.ts';
+import { type SteppedStage, stages } from '../stages/registry.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { gateFindings } from './gates.ts';
 import { refuseOtherFormat } from './journal-format.ts';
 import { log } from './log.ts';
-import { contextOf, isFrozen, observed, type Parts, sinceRollback } from './parts.ts';
+import { contextOf, isFrozen, observed, type Parts } from './parts.ts';
 import { approvedPlan, digestOf, otherPlan } from './plan-digest.ts';
 import { blockedBy } from './refusals.ts';
 import type { Result } from './result.ts';
@@ -21,7 +22,7 @@ export async function runPlan(parts: Parts): Promise<Result> {
   const context = contextOf(
     parts,
     state,
-    () => sinceRollback(entries),
+    () => entries,
     async () => undefined,
   );
   const [ofHosts, ofGates] = await Promise.all([allFindings(context, 'plan'), gateFindings(parts)]);
@@ -41,22 +42,18 @@ export async function runPlan(parts: Parts): Promise<Result> {
   return planned;
 }
 
+/** What is no part of the way there, or only of some mail systems'. */
+const aside: readonly StageAction[] = ['plan', 'transfer late', 'rollback'];
+
 /** Every stage to come with its steps, in words. A stage that can't tell yet is told by its mail system. */
 async function readRunbook(context: StageContext): Promise<readonly RunbookStage[]> {
   const before = measured(context.entries());
-  const actions = [
-    ['prepare'],
-    ['transfer', 'live'],
-    ['freeze'],
-    ['transfer', 'final'],
-    ['activate'],
-    ['dns-cutover'],
-    ['verify'],
-    ['drain'],
-    ['finish'],
-  ] as const;
   const all: RunbookStage[] = [];
-  for (const [stage, pass = 'live'] of actions) {
+  for (const action of stageActions.filter((name) => !aside.includes(name))) {
+    const [stage, pass = 'live'] = action.split(' ') as [
+      SteppedStage,
+      'live' | 'final' | undefined,
+    ];
     // Only its titles are asked for: the digest stands in for the one that `finish` demands.
     const inputs = { ...context.inputs, pass, planDigest: '0'.repeat(64) };
     const titles = await stages[stage]({ ...context, inputs }).then(
@@ -64,7 +61,6 @@ async function readRunbook(context: StageContext): Promise<readonly RunbookStage
       async () =>
         (await context.system.steps(stage as MailStage, context)).map(({ title }) => title),
     );
-    const action = actionOf(stage, pass);
     all.push({ stage: action, titles, measured: before.get(action) });
   }
   return all;

@@ -10,7 +10,7 @@ import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
 import { refuseOtherFormat, writtenBy } from './journal-format.ts';
 import { log } from './log.ts';
-import { contextOf, observed, type Parts, sinceRollback } from './parts.ts';
+import { contextOf, observed, type Parts } from './parts.ts';
 import { type JudgedPlan, judgePlan, OtherPlan, planNote, recordedPlan } from './plan-digest.ts';
 import { Blocked, blockedBy, demand } from './refusals.ts';
 import type { Result } from './result.ts';
@@ -61,7 +61,7 @@ async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Pro
   const context = contextOf(
     parts,
     state,
-    () => sinceRollback(entries),
+    () => entries,
     async () => undefined,
   );
   const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
@@ -128,7 +128,7 @@ async function runRecorded(
   const context = contextOf(
     parts,
     state,
-    () => sinceRollback(journal.entries),
+    () => journal.entries,
     (entry) => journal.append({ kind: 'note', stage: action, ...entry }),
   );
   const { steps, onFailure } = await stages[stage](context);

@@ -16,6 +16,7 @@ export async function activate(context: StageContext): Promise<Stage> {
       thawTarget(context),
       ...(await context.system.steps('activate', context)),
       ...(await context.system.steps('forward', context)),
+      ...(context.system.carry?.(context) ?? []),
     ],
   };
 }
@@ -30,7 +31,11 @@ async function activateAlone(context: StageContext): Promise<Stage> {
   return {
     action: 'activate',
     steps: [
-      declareDead(context, old, `NEW takes service without a release by OLD. ${queue}`),
+      declareDead(
+        context,
+        old,
+        `NEW takes service without a release by OLD, which must never run again: it would thaw and serve too. ${queue}`,
+      ),
       takeAlone(target),
       thawTarget(context),
       ...(await system.steps('activate', context)),

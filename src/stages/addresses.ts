@@ -98,6 +98,26 @@ export function demandLowTtl(context: StageContext): void {
     );
 }
 
+/**
+ * `prepare`, after an attempt that was cut over and taken back: caches that still know NEW's address
+ * find a NEW that sends on to OLD. It is not closed before they have forgotten.
+ */
+export function demandForgotten(context: StageContext): void {
+  const history = context.history();
+  const cut = history.findLastIndex((line) => line.step === cutStep);
+  const back = history
+    .slice(cut + 1)
+    .find((line) => line.kind === 'stage-end' && line.stage === 'rollback' && line.ok);
+  if (cut < 0 || !back) return;
+  const at = Math.max(
+    ...context.migration.dns.map(({ ttl }) => Number(cachesForgetAt(new Date(back.time), ttl))),
+  );
+  if (at > Date.now())
+    throw new UserError(
+      `caches may send mail and clients to NEW until ${new Date(at).toISOString()}, from the attempt that was taken back; until then NEW sends mail on to OLD. Run prepare again after that; OLD goes on serving`,
+    );
+}
+
 /** `dns-cutover`: the RRsets of the migration file, if the zone still holds what was saved. */
 export function cutoverSteps(context: StageContext): readonly Step[] {
   return context.migration.dns.map((zone, index) => {
@@ -133,6 +153,17 @@ export function cutoverSteps(context: StageContext): readonly Step[] {
         return `${changes.length} RRsets at every authoritative server; caches forget the old ones by ${forgotten.toISOString()}`;
       },
     };
+  });
+}
+
+/** When caches that keep to TTLs have forgotten the old addresses, by zone; of those that were cut over. */
+export function cachesForget(
+  context: StageContext,
+  entries: readonly Entry[],
+): readonly { readonly zone: string; readonly at: Date }[] {
+  return context.migration.dns.flatMap(({ zone, ttl }) => {
+    const cut = entries.findLast((line) => line.step === cutStep && line.data?.zone === zone);
+    return cut ? [{ zone, at: cachesForgetAt(new Date(cut.time), ttl) }] : [];
   });
 }
 

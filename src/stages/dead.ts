@@ -24,6 +24,27 @@ export function declareDead(context: StageContext, dead: MailHost, loss: string)
   );
 }
 
+/**
+ * The first steps of a stage after `activate` went on without OLD: none where both hosts live. Throws
+ * where NEW is declared dead, because then there is only the way back.
+ */
+export function withoutOld(context: StageContext, stage: string): readonly Step[] {
+  const { dead, old } = context;
+  if (dead === 'new')
+    throw new UserError(
+      `${stage} is about a NEW that serves, and NEW was declared dead. Run rollback`,
+    );
+  return dead === 'old'
+    ? [
+        declareDead(
+          context,
+          old,
+          'What OLD still held in its queue is lost; it must never run again',
+        ),
+      ]
+    : [];
+}
+
 /** The other host takes service without a release. */
 export function takeAlone(host: MailHost): Step {
   return {

@@ -1,16 +1,19 @@
 import { getExecOutput } from '@actions/exec';
 import { UserError } from '../errors.ts';
 import { cutoverSteps } from './addresses.ts';
+import { withoutOld } from './dead.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
 export async function dnsCutover(context: StageContext): Promise<Stage> {
   const { migration } = context;
-  if (migration.cutover === 'dns') return { action: 'dns-cutover', steps: cutoverSteps(context) };
+  const dead = withoutOld(context, 'dns-cutover');
+  if (migration.cutover === 'dns')
+    return { action: 'dns-cutover', steps: [...dead, ...cutoverSteps(context)] };
   const words = migration['address-command'] ?? [];
   return {
     action: 'dns-cutover',
-    steps: [always('move-address', 'Move the address to NEW', () => runOnRunner(words))],
+    steps: [...dead, always('move-address', 'Move the address to NEW', () => runOnRunner(words))],
   };
 }
 

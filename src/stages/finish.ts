@@ -2,6 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { restoreSteps } from './addresses.ts';
 import { contents } from './copying.ts';
+import { withoutOld } from './dead.ts';
 import { has } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
@@ -13,10 +14,16 @@ import { always } from './steps.ts';
 export async function finish(context: StageContext): Promise<Stage> {
   const { migration, system } = context;
   demandDigest(context);
-  const { stores } = await contents(context);
+  const dead = withoutOld(context, 'finish');
+  if (dead.length > 0 && context.erase)
+    throw new UserError(
+      'OLD was declared dead, so its mail can not be erased. Leave erase-old-mail empty',
+    );
+  const stores = dead.length > 0 ? [] : (await contents(context)).stores;
   return {
     action: 'finish',
     steps: [
+      ...dead,
       always('list', 'What is removed, and can not be undone', async () => {
         const lines = [...system.removes(context), ...erasure(context, stores)];
         for (const line of lines) context.log.info(line);
@@ -64,16 +71,13 @@ function erase(context: StageContext, stores: readonly string[]): Step {
   });
 }
 
-async function note({
-  migration,
-  inputs,
-  old,
-  new: fresh,
-  erase,
-}: StageContext): Promise<undefined> {
+async function note(context: StageContext): Promise<undefined> {
+  const { migration, inputs, old, new: fresh, erase, dead } = context;
   const finished = new Date().toISOString();
   const text = `${JSON.stringify({ migration: migration.name, finished, planDigest: inputs.planDigest, erased: erase })}\n`;
   await Promise.all(
-    [old, fresh].map((host) => host.edit('put', ['finished.json'], { stdin: text })),
+    (dead === 'old' ? [fresh] : [old, fresh]).map((host) =>
+      host.edit('put', ['finished.json'], { stdin: text }),
+    ),
   );
 }

@@ -46,7 +46,8 @@ function until(isPast: () => Promise<boolean>, steps: readonly Step[]): readonly
 }
 
 /** What the source can't give, nobody can bring back. */
-function serves({ source, system, migration }: StageContext): Step {
+function serves(context: StageContext): Step {
+  const { source, system, migration } = context;
   return always('can-give', 'Check that NEW can give back what it has', async () => {
     const { units } = await system.writers(source);
     const down = await source.read(
@@ -64,6 +65,7 @@ function serves({ source, system, migration }: StageContext): Step {
       throw new UserError(
         `${source.label}: Postfix is down there, so the mail in its queue can't be sent back. Start it (it may need its configuration mended), then run rollback again. Nothing was changed`,
       );
+    await system.unreadable?.(context);
     return stopped === '' ? 'all services run' : `down: ${stopped.trim()}`;
   });
 }
@@ -100,7 +102,11 @@ function unseal({ target }: StageContext): Step {
 /** Trees on both hosts: a mailbox that only one of them has counts too. */
 async function trees(context: StageContext) {
   const forth = { ...context, source: context.target, target: context.source };
-  const [here, there] = await Promise.all([contents(context), contents(forth)]);
+  const [here, there, unreadable] = await Promise.all([
+    contents(context),
+    contents(forth),
+    context.system.unreadable?.(context) ?? [],
+  ]);
   const wanted = [...new Set([...here.stores, ...there.stores, ...there.carried])];
   const items = await classify(context.source, wanted);
   const missing = items.filter((item) => item.kind === 'missing').map((item) => item.path);
@@ -108,18 +114,19 @@ async function trees(context: StageContext) {
     items: items.filter((item) => item.kind !== 'missing'),
     missing,
     stores: [...new Set([...here.stores, ...there.stores])],
-    bookkeeping: [...new Set([...here.bookkeeping, ...there.bookkeeping])],
+    bookkeeping: [...new Set([...here.bookkeeping, ...there.bookkeeping, ...unreadable])],
+    unreadable,
   };
 }
 
 async function copyBack(context: StageContext, live: boolean): Promise<string> {
   const { source, target, migration } = context;
-  const { items, missing, stores } = await trees(context);
+  const { items, missing, stores, unreadable } = await trees(context);
   // What NEW never had, or has no more: OLD keeps it, and whoever reads the record knows.
   for (const path of missing)
     context.log.warning(`${source.label}: ${path} is not there; OLD keeps its own`);
   const queue = live ? [] : await classify(source, [`${source.folder}/queue`]);
-  return transferPass({
+  const copied = await transferPass({
     source,
     target,
     targetPort: migration[target.role].port,
@@ -128,7 +135,16 @@ async function copyBack(context: StageContext, live: boolean): Promise<string> {
     stores,
     live,
     log: (line) => context.log.info(line),
+    exclude: unreadable,
   });
+  return `${copied}${leftBehind(context, unreadable)}`;
+}
+
+function leftBehind(context: StageContext, unreadable: readonly string[]): string {
+  if (unreadable.length === 0) return '';
+  const text = `${unreadable.join(', ')} stay on ${called(context.source)}, whose programs are of another version: ${called(context.target)} goes on with its own and makes them anew`;
+  context.log.warning(text);
+  return `; ${text}`;
 }
 
 async function compareBack(context: StageContext): Promise<string> {

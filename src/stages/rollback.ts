@@ -54,6 +54,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
       oldServes(context),
       ...addressBack(context),
       ...(await context.system.steps('forward', back)),
+      ...(context.system.carry?.(back) ?? []),
       forgetQueue(context, target, 'drop-new-queue'),
       always('close-door', 'Take down what NEW had for the mail of OLD', async () => {
         await target.edit('undo', ['door'], { purpose: 'take the door down' });

@@ -22,9 +22,13 @@ export interface StageContext {
   /** One provider a zone of the migration file, in its order. */
   readonly dns: readonly DnsProvider[];
   readonly state: State;
+  /** The host that was declared dead: nothing can be asked of it. */
+  readonly dead: 'old' | 'new' | undefined;
   /** Told in words to delete the mail on OLD (`finish`). */
   readonly erase: boolean;
-  /** The journal so far. */
+  /** The whole journal, with attempts that were taken back. */
+  readonly history: () => readonly Entry[];
+  /** The journal of this attempt so far. */
   readonly entries: () => readonly Entry[];
   readonly log: Log;
   /** Puts a fact on record. In a dry run nothing is recorded. */

@@ -121,10 +121,10 @@ export async function endDetached(source: Host, migration: string): Promise<void
       String.raw`
 pid=$(cat "$1/pid" 2>/dev/null || :)
 if [ -n "$pid" ] && grep -qs mirror.pl "/proc/$pid/cmdline"; then
-  kill -TERM -- "-$pid" 2>/dev/null || :
+  kill -TERM "-$pid" 2>/dev/null || :
   tries=0
   while grep -qs mirror.pl "/proc/$pid/cmdline" && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-  kill -KILL -- "-$pid" 2>/dev/null || :
+  kill -KILL "-$pid" 2>/dev/null || :
 fi
 rm -rf -- "$1"`,
       [folderOf(migration)],

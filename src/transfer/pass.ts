@@ -3,7 +3,13 @@ import type { Host } from '../hosts/host.ts';
 import { type Ended, endDetached, isDetached, startDetached, watchDetached } from './detached.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
 import { createPassKey, mirrorRequest, type PassKey } from './pass-key.ts';
-import { type Item, makeDirectories, type PassOptions, rsyncItems } from './rsync-pass.ts';
+import {
+  type Item,
+  makeDirectories,
+  type PassOptions,
+  rsyncItems,
+  rsyncPass,
+} from './rsync-pass.ts';
 
 export interface TransferOptions extends PassOptions {
   /** Those of the items that hold mailboxes, by path. */
@@ -21,6 +27,11 @@ export async function transferPass(options: TransferOptions): Promise<string> {
     log('a pass of an earlier job is under way: waiting for its end');
     await watchDetached(source, migration, { log });
   } else if (earlier) await endDetached(source, migration);
+  // The mirror program makes trees equal; to leave some names out is rsync's.
+  if (options.exclude !== undefined && options.exclude.length > 0) {
+    await rsyncPass(options);
+    return `${options.items.length} trees by rsync`;
+  }
   return withKey(options, (key, others) => copyOver(key, others, options));
 }
 

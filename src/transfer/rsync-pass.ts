@@ -17,6 +17,8 @@ export interface PassOptions {
   /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
   readonly live: boolean;
   readonly log: (line: string) => void;
+  /** Patterns of rsync(1) for what is left as it is on both hosts. */
+  readonly exclude?: readonly string[];
 }
 
 /** rsync(1) exit values: partial transfer because source files vanished. */
@@ -43,7 +45,11 @@ export async function rsyncItems(options: PassOptions, key: PassKey): Promise<vo
   for (const item of options.items.filter(({ kind }) => kind !== 'missing')) {
     await source.change(
       command(
-        rsyncWords(item, key.sharedShell, `${key.destination}::${key.module(directoryOf(item))}/`),
+        rsyncWords(
+          item,
+          [...rsyncCommand, key.sharedShell, ...excluding(options.exclude ?? [])],
+          `${key.destination}::${key.module(directoryOf(item))}/`,
+        ),
         {
           allow: options.live ? [0, vanished] : [0],
           timeout: 6 * 3600,
@@ -86,14 +92,17 @@ function directoryOf(item: Item): string {
 
 const rsyncCommand = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e'];
 
-function rsyncWords(item: Item, remoteShell: string, destination: string): readonly string[] {
-  const common = [...rsyncCommand, remoteShell];
+function excluding(patterns: readonly string[]): readonly string[] {
+  return patterns.map((pattern) => `--exclude=${pattern}`);
+}
+
+function rsyncWords(item: Item, common: readonly string[], destination: string): readonly string[] {
   return item.kind === 'directory'
     ? [...common, '--delete', '--', `${item.path}/`, destination]
     : [...common, '--', item.path, destination];
 }
 
-export interface ListOptions extends Omit<PassOptions, 'items' | 'live' | 'log'> {
+export interface ListOptions extends Omit<PassOptions, 'items' | 'live' | 'log' | 'exclude'> {
   /** File on the source: absolute paths, one a line. */
   readonly list: string;
   /** Folder on the target under which the paths are put, with the folders above them. */
@@ -121,7 +130,7 @@ export async function rsyncList(options: ListOptions): Promise<void> {
   }
 }
 
-export interface AsideOptions extends Omit<PassOptions, 'items' | 'live' | 'log'> {
+export interface AsideOptions extends Omit<PassOptions, 'items' | 'live' | 'log' | 'exclude'> {
   readonly paths: readonly string[];
   /** Folder on the target under which the paths are put, with the folders above them. */
   readonly into: string;
@@ -135,7 +144,6 @@ export async function rsyncAside(aside: AsideOptions): Promise<void> {
   await target.change(command(['mkdir', '-p', '--', into], { purpose: 'make the folder' }));
   const key = await createPassKey({ ...aside, directories: [into] });
   try {
-    const excluded = aside.exclude.map((pattern) => `--exclude=${pattern}`);
     const destination = `${key.destination}::${key.module(into)}/`;
     await source.change(
       // --relative brings the folders above each path, with owner and mode.
@@ -144,7 +152,7 @@ export async function rsyncAside(aside: AsideOptions): Promise<void> {
           ...rsyncCommand,
           key.remoteShell,
           '--relative',
-          ...excluded,
+          ...excluding(aside.exclude),
           '--',
           ...aside.paths,
           destination,

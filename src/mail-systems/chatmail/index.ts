@@ -1,7 +1,7 @@
 import { command } from '../../hosts/command.ts';
 import type { Contents, MailContext, MailStage, MailSystem } from '../mail-system.ts';
 import { forwardSteps } from '../postfix-dovecot/activate.ts';
-import { callersStep } from '../postfix-dovecot/callers.ts';
+import { callersSteps } from '../postfix-dovecot/callers.ts';
 import { withoutNested } from '../postfix-dovecot/dovecot.ts';
 import { eraseStores } from '../postfix-dovecot/finish.ts';
 import { endForwardSteps } from '../postfix-dovecot/freeze.ts';
@@ -77,7 +77,7 @@ export const chatmail: MailSystem = {
       case 'end-forward':
         return endForwardSteps(context);
       case 'drain':
-        return [callersStep(context)];
+        return callersSteps(context);
       case 'finish':
         return finishRelay(context);
       // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.

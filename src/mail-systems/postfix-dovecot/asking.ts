@@ -39,8 +39,9 @@ export async function askingSettings(
     address_verify_transport_maps: `static:${destination}`,
     address_verify_positive_refresh_time: '1m',
     address_verify_positive_expire_time: '2m',
-    address_verify_negative_refresh_time: '1m',
-    address_verify_negative_expire_time: '2m',
+    // What could not be asked counts as a negative answer: it is asked again soon.
+    address_verify_negative_refresh_time: '10s',
+    address_verify_negative_expire_time: '1m',
     // smtpd(8) refuses what is in such a domain and not in its own table, whatever else it is told.
     ...(aliasDomains.length === 0
       ? {}

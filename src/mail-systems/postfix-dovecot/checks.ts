@@ -51,6 +51,7 @@ export async function checks(
     )),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
+    ...(await bans(context)),
     ...(fresh
       ? await emptiness(target, {
           stores: [...new Set([...stores, ...newDovecot.paths])],
@@ -248,6 +249,22 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
   // 2.4 says the same in other words (mail_driver, mail_path): there is nothing to compare.
   const location = (dovecot: Dovecot) => dovecot.settings.get('mail_location') ?? '';
   return [
+    ...(context.migration.stores === undefined
+      ? there.unknown.map((text) =>
+          blocks(
+            `${context.old.label}: ${text}`,
+            'name every folder with mail in stores, and password files in carry',
+          ),
+        )
+      : []),
+    ...(upgraded && /^(?:mdbox|sdbox|dbox):/.test(location(there))
+      ? [
+          warns(
+            `Dovecot ${there.version} on OLD and ${here.version} on NEW, with ${location(there).split(':')[0]}: once NEW serves there is no way back, because OLD can't read its indexes`,
+            'install the same version on NEW if you want to be able to go back',
+          ),
+        ]
+      : []),
     ...(upgraded && context.migration.provision === 'copy'
       ? [
           blocks(
@@ -267,6 +284,27 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
         ]
       : []),
   ];
+}
+
+/** Programs that shut out an address by its failed log-ins, and would see OLD's for all carried clients. */
+async function bans({ migration, new: target }: MailContext): Promise<Finding[]> {
+  if (migration['late-clients'].carry.length === 0) return [];
+  const result = await target.read(
+    script(
+      'for name in fail2ban-client crowdsec sshguard denyhosts; do if command -v "$name" > /dev/null; then printf "%s " "$name"; fi; done',
+      [],
+      { purpose: 'look for programs that ban addresses' },
+    ),
+  );
+  const found = result.stdout.toString('utf8').trim();
+  return found === ''
+    ? []
+    : [
+        warns(
+          `${target.label}: ${found} may shut OLD out, because all carried clients come by its address`,
+          "list OLD's addresses where it lets addresses pass (fail2ban: ignoreip), or carry no ports",
+        ),
+      ];
 }
 
 /** Ownership travels by name; with `copy` the accounts are made in prepare. */

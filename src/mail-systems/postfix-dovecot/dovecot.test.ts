@@ -102,6 +102,18 @@ describe('parseSettings', () => {
 });
 
 describe('mailPaths', () => {
+  it('follows homes by any name, and places of INBOX and list index', () => {
+    expect(paths('mail_location = maildir:%h/Maildir')).toEqual(['~/Maildir']);
+    expect(paths('mail_location = mbox:%{home}/mail:INBOX=/var/mail/%u')).toEqual([
+      '/var/mail',
+      '~/mail',
+    ]);
+    expect(paths('mail_location = maildir:/srv/m/%u:LISTINDEX=/srv/list/%u/i')).toEqual([
+      '/srv/list',
+      '/srv/m',
+    ]);
+  });
+
   it('names every fixed folder that holds mail, indexes, attachments or scripts', () => {
     expect(mailPaths(parseSettings(printed))).toEqual([
       '/etc/dovecot/sieve/before.d',

@@ -10,6 +10,8 @@ export interface Dovecot {
   readonly paths: readonly string[];
   /** passwd-file and other files that log-ins need. */
   readonly files: readonly string[];
+  /** What the configuration leaves open, in words: mail could lie where nobody looks. */
+  readonly unknown: readonly string[];
 }
 
 export async function readDovecot(host: Host): Promise<Dovecot | undefined> {
@@ -22,12 +24,22 @@ export async function readDovecot(host: Host): Promise<Dovecot | undefined> {
   if (result.code === 44) return undefined;
   const text = result.stdout.toString('utf8');
   const settings = parseSettings(text);
+  const named = passwordFiles(settings);
+  const files = await existing(host, named);
+  const below = mailPaths(settings);
+  const homes = below.some((path) => path.startsWith('~')) ? await passwdHomes(host, files) : [];
   return {
     version: /^# (\S+)/.exec(text)?.[1] ?? '?',
     configFile: /^# \S+(?: \(\w+\))?: (.*)$/m.exec(text)?.[1] ?? '/etc/dovecot/dovecot.conf',
     settings,
-    paths: await expandHomes(host, mailPaths(settings)),
-    files: passwordFiles(settings),
+    paths: withoutNested([...(await expandHomes(host, below)), ...homes]),
+    files,
+    unknown: [
+      ...named
+        .filter((name) => name.includes('%') && !files.some((file) => matchesName(file, name)))
+        .map((name) => `no file is there of those that passwd-file ${name} names`),
+      ...unlistedHomes(settings, below),
+    ],
   };
 }
 
@@ -88,7 +100,10 @@ function locationPaths(location: string): readonly string[] {
   const isDriver = /^(maildir|mdbox|sdbox|dbox|mbox|file|imapc|pop3c)$/.test(first);
   const parts = isDriver ? options : [first, ...options];
   return parts
-    .map((part) => part.replace(/^(?:INDEX|CONTROL|ALT|INDEXPVT|VOLATILEDIR)=/, ''))
+    .map((part) =>
+      part.replace(/^(?:INDEX|CONTROL|ALT|INDEXPVT|VOLATILEDIR|INBOX|LISTINDEX|ITERINDEX)=/, ''),
+    )
+    .map((part) => part.replace(/^(?:%h|%\{home\})(?=\/|$)/, '~'))
     .filter((part) => /^[/~]/.test(part));
 }
 
@@ -128,15 +143,90 @@ async function expandHomes(host: Host, paths: readonly string[]): Promise<readon
   return withoutNested([...fixed, ...homes]);
 }
 
+/** As they stand in the configuration; a variable in a name stands for many files. */
 function passwordFiles(settings: ReadonlyMap<string, string>): readonly string[] {
   const files = new Set<string>();
   for (const [name, driver] of settings) {
     if (!/^(passdb|userdb)(#\d+)?\/driver$/.test(name) || driver !== 'passwd-file') continue;
     const args = settings.get(name.replace(/driver$/, 'args')) ?? '';
     const file = args.split(/\s+/).at(-1) ?? '';
-    if (file.startsWith('/') && !file.includes('%')) files.add(file);
+    if (file.startsWith('/')) files.add(file);
   }
   return [...files];
+}
+
+/** Variables of Dovecot, `%d` and `%{domain}` alike. */
+const variable = /%(?:\{[^}]*\}|[-0-9.]*[A-Z]?[a-z])/g;
+
+/** Names with variables become the files that fit; others stay, there or not. */
+async function existing(host: Host, names: readonly string[]): Promise<readonly string[]> {
+  const patterns = names.filter((name) => name.includes('%'));
+  if (patterns.length === 0) return names;
+  const result = await host.read(
+    script(
+      'IFS=; for pattern; do for file in $pattern; do if [ -e "$file" ]; then printf \'%s\\0\' "$file"; fi; done; done',
+      patterns.map((name) => name.replace(variable, '*')),
+      { purpose: 'look for the password files' },
+    ),
+  );
+  const found = result.stdout.toString('utf8').split('\0').slice(0, -1);
+  return [...new Set([...names.filter((name) => !name.includes('%')), ...found])];
+}
+
+function matchesName(file: string, name: string): boolean {
+  const literal = name.split(variable).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${literal.join('.*')}$`).test(file);
+}
+
+/**
+ * Folders above the homes and mailboxes that stand in passwd-files (Dovecot wiki, "Passwd-file": the
+ * sixth field, and `mail=` behind the seventh). Of virtual users they lie side by side.
+ */
+async function passwdHomes(host: Host, files: readonly string[]): Promise<readonly string[]> {
+  const result = await host.read(
+    script(homesScript, files, { purpose: 'read homes from the password files' }),
+  );
+  return result.stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((path) => /^\/./.test(path));
+}
+
+/** A folder right below / is too much: then it is each home by itself. */
+const homesScript = String.raw`
+for file; do
+  if [ ! -f "$file" ]; then continue; fi
+  perl -ne '
+    next if /^\s*(?:#|$)/;
+    chomp;
+    my (undef, undef, undef, undef, undef, $home, undef, $extra) = split /:/, $_, 8;
+    my @paths = ($home // "", ($extra // "") =~ m{(?:^|\s)(?:userdb_)?mail=(?:[a-z]+:)?(/[^:\s]*)}g);
+    for (@paths) {
+      s{/+$}{};
+      next unless m{^/[^%]+$};
+      my $above = s{/[^/]*$}{}r;
+      $seen{$above =~ m{^/[^/]+/} ? $above : $_} = 1;
+    }
+    END { for (sort keys %seen) { print "$_\n" if -e } }' "$file"
+done`;
+
+/** User databases that can't be listed in a host that is down, as it is in a freeze. */
+const opaque = /^(?:sql|ldap|dict|lua|checkpassword|vpopmail)$/;
+
+function unlistedHomes(
+  settings: ReadonlyMap<string, string>,
+  below: readonly string[],
+): readonly string[] {
+  if (!below.some((path) => path.startsWith('~')) || settings.has('mail_home')) return [];
+  return [...settings].flatMap(([name, driver]) => {
+    if (!/^userdb(#\d+)?\/driver$/.test(name) || !opaque.test(driver)) return [];
+    const fields = ['args', 'default_fields', 'override_fields'].map(
+      (field) => settings.get(name.replace(/driver$/, field)) ?? '',
+    );
+    return fields.some((field) => /\bhome=\//.test(field))
+      ? []
+      : [`mail lies in homes that only the userdb ${driver} knows`];
+  });
 }
 
 /** Session and delivery processes of Dovecot, by their executables' names. */

@@ -4,7 +4,7 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import type { MailContext } from '../mail-system.ts';
 import { fence, fenced, has, runningUnits } from './freeze.ts';
-import { dovecotUnits, names, postfixUnits } from './names.ts';
+import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
 import { countQueue } from './queue.ts';
 import { waitUntilNothing } from './waiting.ts';
 
@@ -16,7 +16,8 @@ export function finishSteps(context: MailContext): readonly Step[] {
   const { old, new: fresh, migration } = context;
   const units = [...dovecotUnits, ...postfixUnits];
   const { certificate } = names(migration);
-  return [
+  const hosts = context.dead === 'old' ? [fresh] : [old, fresh];
+  const ofOld: readonly Step[] = [
     {
       id: 'close-old',
       title: 'Stop Postfix and Dovecot on OLD for good, and keep them from starting',
@@ -35,12 +36,18 @@ export function finishSteps(context: MailContext): readonly Step[] {
         return undefined;
       },
     },
+  ];
+  return [
+    ...(context.dead === 'old' ? [] : ofOld),
     {
       id: 'close-door',
-      title: `Take down NEW's door for late mail, port ${migration['late-mail'].port}`,
-      done: async () => !(await has(fresh, 'undo/door')) && !(await has(old, 'undo/door')),
+      title: `Take down NEW's doors for late mail, ports ${migration['late-mail'].port} and ${latePort(migration)}`,
+      done: async () => {
+        for (const host of hosts) if (await has(host, 'undo/door')) return false;
+        return true;
+      },
       do: async () => {
-        for (const host of [fresh, old]) {
+        for (const host of hosts) {
           await host.edit('undo', ['door'], { purpose: 'take the door down' });
         }
         return undefined;
@@ -51,7 +58,7 @@ export function finishSteps(context: MailContext): readonly Step[] {
       title: 'Remove certificates, timers and undo data on both hosts',
       done: async () => false,
       do: async () => {
-        for (const host of [old, fresh]) {
+        for (const host of hosts) {
           await host.change(
             command(['rm', '-f', '--', certificate], { purpose: 'remove the certificate' }),
           );
@@ -66,11 +73,14 @@ export function finishSteps(context: MailContext): readonly Step[] {
 /** What `finish` removes, one line each. */
 export function finishRemoves(context: MailContext): readonly string[] {
   const { migration } = context;
-  const { certificate, clients, routes, transport, hold, door } = names(migration);
+  const { certificate, clients, routes, transport, hold, door, lateDoor } = names(migration);
   return [
     'OLD: Postfix and Dovecot are stopped and may not start again',
     `OLD: ${routes}, the transports ${transport} and ${hold}, and the settings that route mail to NEW`,
-    `NEW: the listener ${door} and ${clients}`,
+    `NEW: the listeners ${door} and ${lateDoor}, and ${clients}`,
+    ...(migration['late-clients'].carry.length > 0
+      ? ['OLD: the ports that carry clients on to NEW; NEW: the limits that were lifted for them']
+      : []),
     `both: ${certificate}, the timer of the freeze, the data by which stages are undone`,
   ];
 }

@@ -9,7 +9,8 @@ import {
   type MailSystem,
 } from '../mail-system.ts';
 import { activateSteps, forwardSteps } from './activate.ts';
-import { callersStep } from './callers.ts';
+import { callersSteps } from './callers.ts';
+import { carrySteps } from './carry.ts';
 import { checks } from './checks.ts';
 import { copySteps } from './copy.ts';
 import { doorSteps } from './door.ts';
@@ -23,6 +24,7 @@ import { readPostfix } from './postfix.ts';
 import { fenceSteps, prepareSteps } from './prepare.ts';
 import { queueStatus, returnQueue, setAsideQueue } from './queue.ts';
 import { refusals } from './refusals.ts';
+import { unreadable } from './versions.ts';
 
 /** Postfix, Dovecot 2.3 with Maildir, OpenDKIM. */
 export const postfixDovecot: MailSystem = {
@@ -44,6 +46,8 @@ export const postfixDovecot: MailSystem = {
     };
   },
   fingerprint,
+  unreadable,
+  carry: carrySteps,
   async steps(stage: MailStage, context: MailContext) {
     switch (stage) {
       case 'prepare':
@@ -69,7 +73,7 @@ export const postfixDovecot: MailSystem = {
       case 'end-forward':
         return endForwardSteps(context);
       case 'drain':
-        return [callersStep(context)];
+        return callersSteps(context);
       case 'finish':
         return finishSteps(context);
       // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.

@@ -39,7 +39,7 @@ export function effective({ entry }: PublicService, postfix: Postfix, parameter:
 /** The words of `-o`, which are `name=value` or `{ name = value }` (master.cf(5)). */
 function options(entry: string): readonly (readonly [string, string])[] {
   return [...entry.matchAll(/\s-o\s+(\{(?:[^{}]|\{[^{}]*\})*\}|\S+)/g)].map((match) => {
-    const text = (match[1] ?? '').replace(/^\{\s*|\s*\}$/g, '');
+    const text = (match[1] ?? '').replace(/^\{\s*(.*?)\s*\}$/, '$1');
     const at = text.indexOf('=');
     return [text.slice(0, at).trim(), text.slice(at + 1).trim()] as const;
   });

@@ -61,8 +61,11 @@ async function usage(host: MailHost, stores: readonly string[]): Promise<Usage[]
     script(
       `for store; do
          if [ -e "$store" ]; then
-           du -sk -- "$store" | cut -f1
-           du -s --inodes -- "$store" | cut -f1
+           for what in -k --inodes; do
+             # Files of a store that is in use vanish meanwhile, which du tells by its exit code alone.
+             used=$(du -s $what -- "$store" 2>/dev/null) || [ -n "$used" ] || exit 1
+             printf '%s\\n' "\${used%%[!0-9]*}"
+           done
          else printf '0\\n0\\n'; fi
        done`,
       stores,

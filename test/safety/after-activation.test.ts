@@ -1,0 +1,261 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { ImapFlow } from 'imapflow';
+import { createTransport } from 'nodemailer';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  activate,
+  arrived,
+  copies,
+  queued,
+  type Scene,
+  scene,
+  send,
+  serves,
+} from '../faults/scene.ts';
+import { usersFile } from '../lab/postfix-dovecot/dovecot-files.ts';
+import { waitFor } from '../lab/process.ts';
+import { domains, network, outside, password, special, virtualUser } from '../lab/world.ts';
+import { answerFor, dialogue, withoutDns } from './ground.ts';
+
+/*
+ * OLD has given service away and still gets mail and clients. It refuses a recipient only when NEW
+ * does, says 450 when it can't ask, bounces nothing, and relays for nobody; it carries clients that
+ * come by an old address, and nobody can make NEW shut it out by that.
+ */
+
+const at = (name: string) => `${name}@${domains.virtual}`;
+
+/** Things that only NEW knows: a mailbox, an alias, that one has gone, that another has room again. */
+const dayOnNew = `
+hash=$(sed -n 's/^u001@[^:]*:\\([^:]*\\):.*/\\1/p' "$1")
+printf '%s\\n' "fresh@${domains.virtual}:$hash::::::" >> "$1"
+sed -i '/^u006@/d; s/userdb_quota_rule=.*//' "$1"
+printf '%s\\n' "fresh@${domains.virtual} ${domains.virtual}/fresh/" >> /etc/postfix/vmailbox
+sed -i '/^u006@/d' /etc/postfix/vmailbox
+printf '%s\\n' "novel@${domains.virtual} u001@${domains.virtual}, fresh@${domains.virtual}" >> /etc/postfix/virtual
+sed -i '/^team@/d' /etc/postfix/virtual
+postmap /etc/postfix/vmailbox /etc/postfix/virtual
+postfix reload`;
+
+let here: Scene;
+
+beforeAll(async () => {
+  here = await scene({ ...withoutDns, 'late-clients': { carry: ['submission', 'imap', 'pop3'] } });
+  await activate(here);
+  await here.lab.host('new').mustSh(dayOnNew, [usersFile]);
+});
+afterAll(() => here?.end());
+
+test('OLD accepts what only NEW knows, and it arrives', { timeout: 120_000 }, async () => {
+  for (const name of ['fresh', 'novel', special.full.split('@')[0] ?? '']) {
+    expect([name, await answerFor(here, 'old', at(name))]).toEqual([
+      name,
+      expect.stringMatching(/^250 /),
+    ]);
+  }
+  const fresh = await send(here, 'old', at('fresh'));
+  const novel = await send(here, 'old', at('novel'));
+  await arrived(here, 'new', fresh);
+  await waitFor('both members have it', 60, async () => (await copies(here, 'new', novel)) === 2);
+});
+
+test('an alias that names itself is expanded once', { timeout: 120_000 }, async () => {
+  const id = await send(here, 'old', virtualUser(3));
+  await waitFor('both have it', 60, async () => (await copies(here, 'new', id)) === 2);
+  expect(await queued(here, 'new', id)).toBe(0);
+  expect(await queued(here, 'old', id)).toBe(0);
+});
+
+test('OLD refuses what NEW refuses', { timeout: 120_000 }, async () => {
+  for (const name of ['u006', 'team', 'never-was']) {
+    expect([name, await answerFor(here, 'old', at(name))]).toEqual([
+      name,
+      expect.stringMatching(/^550 .*undeliverable address/),
+    ]);
+  }
+});
+
+test('neither OLD nor a door relays for strangers', { timeout: 120_000 }, async () => {
+  expect(await answerFor(here, 'old', `x@${outside.domain}`)).toMatch(/^(454|554) .*[Rr]elay/);
+  for (const port of [10125, 10126]) {
+    const said = await dialogue(here.lab.host('new').address, port, [
+      'EHLO stranger.example',
+      'MAIL FROM:<post@elsewhere.example>',
+      'QUIT',
+    ]);
+    expect(said[2]).toMatch(/^530 .*STARTTLS/);
+  }
+});
+
+test('OLD says 450 while it can not ask, and keeps what it took', {
+  timeout: 180_000,
+}, async () => {
+  const { lab } = here;
+  await lab.host('old').cutOffFrom('new');
+  try {
+    expect(await answerFor(here, 'old', special.atticUsers[0])).toMatch(/^450 /);
+  } finally {
+    await lab.host('old').reconnectTo('new');
+  }
+  // What NEW refuses after OLD took it: it stays in OLD's queue, without a bounce.
+  expect(await answerFor(here, 'old', virtualUser(4))).toMatch(/^250 /);
+  await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
+  const big = await send(here, 'old', virtualUser(4), 'b'.repeat(900));
+  await waitFor('it waits', 60, async () => (await queued(here, 'old', big)) === 1);
+  const log = await lab.host('old').mustSh('journalctl -q --no-pager -t postfix/bounce');
+  expect(log).not.toContain('non-delivery notification');
+  await lab.host('new').mustSh('postconf -e message_size_limit=52428800; postfix reload');
+  await lab.host('old').mustSh('postqueue -f');
+  await arrived(here, 'new', big);
+});
+
+/** Logs in through a port of OLD, and counts the messages of the INBOX. */
+async function inboxThrough(
+  port: 143 | 993,
+  pass = password,
+  host: string = network.old.v4,
+): Promise<number> {
+  const client = new ImapFlow({
+    host,
+    port,
+    secure: port === 993,
+    tls: { rejectUnauthorized: false },
+    auth: { user: virtualUser(1), pass },
+    logger: false,
+  });
+  await client.connect();
+  try {
+    return (await client.status('INBOX', { messages: true })).messages ?? -1;
+  } finally {
+    await client.logout();
+  }
+}
+
+test('clients that come to OLD reach NEW', { timeout: 120_000 }, async () => {
+  const id = await send(here, 'new', virtualUser(1));
+  await arrived(here, 'new', id);
+  const counts = await here.lab
+    .host('new')
+    .mustSh('doveadm -f flow mailbox status -u "$1" messages INBOX', [virtualUser(1)]);
+  expect(counts).toContain(`messages=${await inboxThrough(993)}`);
+  expect(counts).toContain(`messages=${await inboxThrough(143)}`);
+  const submitted = await createTransport({
+    host: network.old.v4,
+    port: 587,
+    requireTLS: true,
+    tls: { rejectUnauthorized: false },
+    auth: { user: virtualUser(1), pass: password },
+  }).sendMail({ from: virtualUser(1), to: virtualUser(2), text: 'x' });
+  await arrived(here, 'new', submitted.messageId);
+  const owner = await here.lab.host('old').mustSh('ss -Hltnp "sport = :25"');
+  expect(owner).toContain('"master"');
+});
+
+test('nobody can relay through a carried port', { timeout: 120_000 }, async () => {
+  for (const [port, secure] of [
+    [587, false],
+    [465, true],
+  ] as const) {
+    const transport = createTransport({
+      host: network.old.v4,
+      port,
+      secure,
+      tls: { rejectUnauthorized: false },
+    });
+    const mail = { from: 'post@elsewhere.example', to: `x@${outside.domain}`, text: 'x' };
+    await expect(transport.sendMail(mail)).rejects.toThrow(/Access denied|Relay|not logged/i);
+  }
+  expect(
+    (await dialogue(network.old.v4, 587, ['EHLO x.example', 'MAIL FROM:<>', 'QUIT']))[2],
+  ).toMatch(/^530 /);
+});
+
+test('nobody can make NEW shut OLD out', { timeout: 180_000 }, async () => {
+  const greeted = await Promise.all(
+    Array.from({ length: 70 }, () => dialogue(network.old.v4, 587, ['QUIT'])),
+  );
+  expect(greeted.filter(([greeting = '']) => !greeting.startsWith('220 '))).toEqual([]);
+  const guesses = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, index) => inboxThrough(143, `guess ${index}`)),
+  );
+  expect(guesses.every(({ status }) => status === 'rejected')).toBe(true);
+  // It may have to wait, for at most the 15 s that Dovecot makes a guesser wait.
+  expect(await inboxThrough(993)).toBeGreaterThan(0);
+  const late = await send(here, 'old', virtualUser(5));
+  await arrived(here, 'new', late);
+});
+
+test('drain says who comes, and carries no port at which NEW trusts OLD', {
+  timeout: 240_000,
+}, async () => {
+  const { lab, migration } = here;
+  await migration.must('dns-cutover');
+  const units = '/etc/systemd/system/mail-cutover-orchard-carry-587';
+  await lab.host('old').mustSh(`systemctl disable -q --now ${units}.socket; rm ${units}.*`);
+  const before = await lab.host('new').mustSh('postconf -M submission/inet');
+  await lab.host('new').mustSh(
+    `postconf -P submission/inet/smtpd_relay_restrictions=permit_mynetworks,reject \
+       submission/inet/smtpd_recipient_restrictions=permit_mynetworks,reject
+     postconf -e 'mynetworks = 127.0.0.0/8 10.77.0.0/24'; postfix reload`,
+  );
+  const client = connect({ host: network.old.v4, port: 143 });
+  await once(client, 'data');
+  const drained = await migration.must('drain');
+  client.destroy();
+  expect(drained.log).toMatch(/without a password \(ports 587\), so these ports are not carried/);
+  expect(drained.log).toMatch(/10\.77\.0\.1 on port 143, \d+ connections/);
+  expect(drained.log).toMatch(/10\.77\.0\.11 by imap as u001@orchard\.example, \d+ times/);
+  expect(drained.log).toMatch(/10\.77\.0\.1 by smtp, \d+ times/);
+  await lab
+    .host('new')
+    .mustSh(`postconf -M submission/inet="$1"; postconf -X mynetworks; postfix reload`, [
+      before.trim(),
+    ]);
+});
+
+/** What clients see of a mailbox: UIDs, flags, keywords. */
+const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
+/** A stand-in: Dovecot on NEW says that it is of another series. */
+const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
+#!/bin/sh
+if [ "$1" = --version ]; then echo '2.4.1 (stand-in)'; else exec /usr/sbin/dovecot "$@"; fi
+END
+chmod 755 /usr/local/sbin/dovecot`;
+
+test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot stay away', {
+  timeout: 240_000,
+}, async () => {
+  const { lab, migration } = here;
+  const user = virtualUser(2);
+  await lab
+    .host('new')
+    .mustSh(`${upgraded}; doveadm flags add -u "$1" '\\Flagged $Later' mailbox INBOX 1:3`, [user]);
+  const seen = await lab.host('new').mustSh(view, [user]);
+  const index = `md5sum < /var/vmail/${domains.virtual}/u002/Maildir/dovecot.index.log`;
+  const indexBefore = await lab.host('old').mustSh(index);
+  expect(await answerFor(here, 'old', virtualUser(3))).toMatch(/^250 /);
+  await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
+  const waiting = await send(here, 'old', virtualUser(3), 'b'.repeat(900));
+  await waitFor('it waits', 60, async () => (await queued(here, 'old', waiting)) === 1);
+  const back = await migration.must('rollback');
+  expect(back.log).toContain('dovecot.mailbox.log* stay on NEW');
+  expect(await lab.host('old').mustSh(index)).toBe(indexBefore);
+  expect(await lab.host('old').mustSh(view, [user])).toBe(seen);
+  await waitFor('both have it', 60, async () => (await copies(here, 'old', waiting)) === 2);
+  expect(await serves(here, 'old')).toBe(true);
+  expect(await queued(here, 'old', waiting)).toBe(0);
+  // All but the doors for what still comes to NEW, which themselves filter nothing.
+  const own = await lab.host('old').mustSh('postconf -M; postconf -n');
+  expect(own.replace(/^1012[56] .*\n/gm, '')).not.toMatch(/mail-cutover|unverified/);
+  expect(own).not.toContain('content_filter=mail-cutover');
+  const units = await lab.host('old').mustSh('ls /etc/systemd/system; ss -Hltnp "sport = :993"');
+  expect(units).not.toContain('carry');
+  expect(units).toContain('dovecot');
+  expect(await lab.host('new').mustSh('cat /etc/dovecot/dovecot.conf; postconf -n')).not.toMatch(
+    /remote 10\.77|event_limit/,
+  );
+  // It is the way round now.
+  expect(await inboxThrough(993, password, network.new.v4)).toBeGreaterThan(0);
+  expect(await answerFor(here, 'old', at('never-was'))).toMatch(/^550 .*User unknown/);
+});

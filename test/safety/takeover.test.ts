@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { arrived, folder, freeze, type Scene, scene, send, serves } from '../faults/scene.ts';
+import { waitFor } from '../lab/process.ts';
+import { virtualUser } from '../lab/world.ts';
+import { withoutDns } from './ground.ts';
+
+/*
+ * What is left of a runner that died or slept; a disk without a free byte; a host that is off for good.
+ * One migration goes through all of it. OLD has a small disk.
+ */
+
+let here: Scene;
+
+beforeAll(async () => {
+  here = await scene(withoutDns);
+  await here.lab.host('old').powerCut();
+  await here.lab.host('old').boot({ disk: '96m' });
+  await here.migration.must('prepare');
+});
+afterAll(() => here?.end());
+
+/** Stands before perl on OLD, so that a pass begins and never ends. */
+const hang = `cat > /usr/local/bin/perl <<'END'
+#!/bin/sh
+case "$*" in *'mirror.pl detach'*) echo $$ > /run/hangs.new; mv /run/hangs.new /run/hangs; sleep 3600 & wait ;; esac
+exec /usr/bin/perl "$@"
+END
+chmod 755 /usr/local/bin/perl; rm -f /run/hangs`;
+
+/** A live pass that hangs on OLD; what its runner's process group and its process on OLD are called. */
+async function hangingPass() {
+  const old = here.lab.host('old');
+  await old.mustSh(hang);
+  let group = 0;
+  const result = here.migration.run(
+    'transfer',
+    { pass: 'live' },
+    {
+      onStart: (pid) => {
+        group = pid;
+      },
+    },
+  );
+  await waitFor('the pass hangs', 60, async () => (await old.sh('[ -e /run/hangs ]')).code === 0);
+  const process_ = (await old.mustSh('cat /run/hangs; rm /usr/local/bin/perl')).trim();
+  return {
+    result,
+    signal: (name: NodeJS.Signals) => process.kill(-group, name),
+    process: process_,
+  };
+}
+
+/** The lease of the lock runs out, by each host's own clock. */
+async function expire(): Promise<void> {
+  for (const host of ['old', 'new'] as const)
+    await here.lab.host(host).mustSh(`printf 1 > ${folder}/lock/expires`);
+}
+
+const isGone = async (pid: string) =>
+  (await here.lab.host('old').sh(`[ -e /proc/${pid} ]`)).code !== 0;
+
+test('a job was killed in a pass: its post step ends what it left, and the next one goes on', {
+  timeout: 180_000,
+}, async () => {
+  const pass = await hangingPass();
+  pass.signal('SIGKILL');
+  await pass.result;
+  expect(await isGone(pass.process)).toBe(true);
+  await here.migration.must('transfer', { pass: 'live' });
+});
+
+test('a runner that slept past its lease: what it left is ended, and it can change nothing', {
+  timeout: 180_000,
+}, async () => {
+  const pass = await hangingPass();
+  pass.signal('SIGSTOP');
+  const refused = await here.migration.run('transfer', { pass: 'live' });
+  expect(refused.log).toContain('is at work on this migration');
+  expect(await isGone(pass.process)).toBe(false);
+  await expire();
+  await here.migration.must('transfer', { pass: 'live' });
+  expect(await isGone(pass.process)).toBe(true);
+  const before = await here.lab.host('old').mustSh(`cat ${folder}/journal.jsonl`);
+  pass.signal('SIGCONT');
+  const { code, log } = await pass.result;
+  expect(code).not.toBe(0);
+  expect(log).toMatch(/was taken over by lock \d+/);
+  expect(await here.lab.host('old').mustSh(`cat ${folder}/journal.jsonl`)).toBe(before);
+});
+
+test('OLD thaws by hand with a disk that is full', { timeout: 180_000 }, async () => {
+  const old = here.lab.host('old');
+  await freeze(here);
+  await old.fill();
+  expect((await old.sh(`printf x > /var/lib/mail-cutover/x`)).code).not.toBe(0);
+  await old.mustSh(`${folder}/bin/hostctl thaw`);
+  expect(await serves(here, 'old')).toBe(true);
+  await old.empty();
+  const id = await send(here, 'old', virtualUser(1));
+  await arrived(here, 'old', id);
+});
+
+test('rollback works with a disk of OLD that is full', { timeout: 180_000 }, async () => {
+  const old = here.lab.host('old');
+  await here.migration.must('transfer', { pass: 'live' });
+  await freeze(here);
+  await here.migration.must('transfer', { pass: 'final' });
+  expect(await old.mustSh(`stat -c %s ${folder}/reserve`)).toBe('4194304\n');
+  await old.fill();
+  const back = await here.migration.must('rollback');
+  expect(back.outputs.state).toBe('rolled-back');
+  expect(await serves(here, 'old')).toBe(true);
+  await old.empty();
+  const journal = await old.mustSh(`tail -n 1 ${folder}/journal.jsonl`);
+  expect(JSON.parse(journal)).toMatchObject({ kind: 'stage-end', stage: 'rollback', ok: true });
+});
+
+test('both hosts are rebooted after the final pass: rollback', { timeout: 240_000 }, async () => {
+  const { lab, migration } = here;
+  await migration.must('prepare');
+  await migration.must('transfer', { pass: 'live' });
+  await freeze(here);
+  await migration.must('transfer', { pass: 'final' });
+  await Promise.all([lab.host('old').reboot(), lab.host('new').reboot()]);
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([false, false]);
+  await migration.must('rollback');
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
+});
+
+test('OLD died after the final pass: NEW goes on alone, to the end', {
+  timeout: 300_000,
+}, async () => {
+  const { lab, migration } = here;
+  await migration.must('prepare');
+  await migration.must('transfer', { pass: 'live' });
+  await freeze(here);
+  await migration.must('transfer', { pass: 'final' });
+  const alive = await migration.run('activate', { 'declare-dead': 'old' });
+  expect(alive.log).toContain('it answers, so it is not dead');
+  await lab.host('old').powerCut();
+  const dead = { 'declare-dead': 'old' };
+  const active = await migration.must('activate', dead);
+  expect(await serves(here, 'new')).toBe(true);
+  for (const stage of ['dns-cutover', 'verify', 'drain'] as const)
+    await migration.must(stage, dead);
+  const words = await migration.run('finish', {
+    ...dead,
+    'plan-digest': active.outputs['plan-digest'] ?? '',
+    'erase-old-mail': 'erase the mail of orchard',
+  });
+  expect(words.log).toContain('its mail can not be erased');
+  const end = await migration.must('finish', {
+    ...dead,
+    'plan-digest': active.outputs['plan-digest'] ?? '',
+  });
+  expect(end.outputs.state).toBe('finished+cut');
+  const journal = await lab.host('new').mustSh(`cat ${folder}/journal.jsonl`);
+  const notes = journal
+    .split('\n')
+    .filter((line) => line.includes('"step":"declare-dead"') && line.includes('"kind":"note"'));
+  expect(notes.map((line) => JSON.parse(line).stage)).toEqual([
+    'activate',
+    'dns-cutover',
+    'verify',
+    'drain',
+    'finish',
+  ]);
+  const id = await send(here, 'new', virtualUser(1));
+  await arrived(here, 'new', id);
+});
