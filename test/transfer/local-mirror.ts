@@ -49,6 +49,18 @@ export class LocalMirror {
     return this.#run(['send', source.folder, ...this.#ends(source, target, kind)]);
   }
 
+  /** A pass that is killed, at both ends, after so many milliseconds, if it has not ended by then. */
+  async cut(source: Side, target: Side, milliseconds: number): Promise<void> {
+    const args = [this.#program, 'send', source.folder, ...this.#ends(source, target, 'store')];
+    const child = spawn('perl', args, { stdio: 'ignore', detached: true });
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    }, milliseconds);
+    await ended;
+    clearTimeout(timer);
+  }
+
   /** A pass of its own process; its end lies in the folder. */
   async detach(source: Side, target: Side, run: string): Promise<void> {
     await this.#run(['detach', run, source.folder, ...this.#ends(source, target, 'store')]);

@@ -53,6 +53,7 @@ async function liveLiveFinal(
     store.change(Math.floor(random() * 12));
     await newTick(mirror);
   }
+  if (random() < 0.2) await mirror.cut(source, target, random() * 150);
   const { counts } = await finalPass(mirror, [source, target], store, random);
   demandEqual(source.root, target.root);
   await newTick(mirror);
