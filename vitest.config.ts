@@ -7,9 +7,11 @@ const labFolders = [
   'hosts',
   'transfer',
   'postfix-dovecot',
+  'qmail',
   'e2e',
   'rehearsal',
   'faults',
+  'safety',
 ];
 
 export default defineConfig({

@@ -14,7 +14,8 @@ beforeEach(() => {
   for (const path of ['scripts', 'node_modules/vitest']) {
     mkdirSync(join(root, path), { recursive: true });
   }
-  cpSync(join(import.meta.dirname, 'bootstrap.mjs'), join(root, 'scripts/bootstrap.mjs'));
+  for (const name of ['bootstrap.mjs', 'act-program.mjs'])
+    cpSync(join(import.meta.dirname, name), join(root, 'scripts', name));
   put('package-lock.json', '{"packages":{"":{},"node_modules/a":{"version":"1.0.0"}}}');
   put('node_modules/.package-lock.json', '{"packages":{"node_modules/a":{"version":"1.0.0"}}}');
 });

@@ -117,13 +117,19 @@ const commonInputs: Record<string, WorkflowInput> = {
     default: '',
   },
   'require-approval': {
-    description: 'What to do when a gate has no reviewers: refuse, warn, or off.',
+    description:
+      'What to do when a gate has no reviewers: refuse, warn, or off. confirm: no reviewers are looked for, and plan-digest must repeat the digest of the plan.',
     default: 'refuse',
-    options: ['refuse', 'warn', 'off'],
+    options: ['refuse', 'warn', 'confirm', 'off'],
   },
   'environment-prefix': {
     description: 'How the names of the environments begin: "mail" makes mail-freeze.',
     default: 'mail',
+  },
+  'force-unlock': {
+    description:
+      'Take the lock of a run that died at once, instead of after the 90 seconds in which it ends by itself. Safe also if that run is alive.',
+    default: false,
   },
   runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
 };
@@ -263,7 +269,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
       use(version, position, 'stage', before.includes('plan')),
-      ...bundleUpload(position.stage),
+      ...bundleUpload(position.name, [['stage', position.stage]]),
     ],
   };
 }
@@ -296,6 +302,10 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
         ...use(version, part, part.name, true, 'cutover'),
         if: expression(inRange(part.name)),
       })),
+      ...bundleUpload(
+        'cutover',
+        parts.map(({ name, stage }) => [name, stage]),
+      ),
     ],
   };
 }
@@ -354,8 +364,9 @@ function use(
 ): Yaml & { with: Yaml } {
   const { stage } = position;
   const folder = stage === 'plan' ? '' : `/${actionFolder(stage)}`;
+  // A digest that the same run found out is no confirmation.
   const digest = chained
-    ? "inputs.plan-digest || needs.plan.outputs.plan-digest || ''"
+    ? "inputs.plan-digest || (inputs.require-approval != 'confirm' && needs.plan.result == 'success' && needs.plan.outputs.plan-digest || '')"
     : 'inputs.plan-digest';
   const values: Record<string, string> = {
     config: expression('inputs.config'),
@@ -366,6 +377,7 @@ function use(
     environment: environmentOf(gate),
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
+    'force-unlock': expression('inputs.force-unlock'),
     ...(position.pass ? { pass: position.pass } : {}),
   };
   const names = inputsOf(stage).map(({ name }) => name);
@@ -406,16 +418,21 @@ function preparation(dns: boolean): Yaml[] {
   return [{ uses: checkout, with: { 'persist-credentials': false } }, ...(dns ? [nsupdate] : [])];
 }
 
-function bundleUpload(stage: StageName): Yaml[] {
-  if (!['verify', 'finish', 'rollback'].includes(stage)) return [];
+/** Keeps the bundle of a job whose steps have these ids: of the last that left one. */
+function bundleUpload(job: string, steps: readonly (readonly [string, StageName])[]): Yaml[] {
+  const leaving = steps.filter(([, stage]) =>
+    stageOutputs(stage).some(({ name }) => name === 'audit'),
+  );
+  if (leaving.length === 0) return [];
+  const path = leaving.map(([id]) => `steps.${id}.outputs.audit`).toReversed();
   return [
     {
       name: 'Keep the audit bundle',
-      if: expression("!cancelled() && steps.stage.outputs.audit != ''"),
+      if: expression(`!cancelled() && (${path.join(' || ')}) != ''`),
       uses: upload,
       with: {
-        name: `mail-cutover-audit-${stage}-${expression('github.run_attempt')}`,
-        path: expression('steps.stage.outputs.audit'),
+        name: `mail-cutover-audit-${job}-${expression('github.run_attempt')}`,
+        path: expression(path.join(' || ')),
         'if-no-files-found': 'error',
       },
     },
@@ -446,7 +463,11 @@ function livePasses(version: string): Yaml {
         environment: environmentOf('live-passes'),
         permissions,
         outputs: outputsOf('stage', 'transfer'),
-        steps: [...preparation(false), withoutGate(use(version, live, 'stage', false))],
+        steps: [
+          ...preparation(false),
+          withoutGate(use(version, live, 'stage', false)),
+          ...bundleUpload('live-passes', [['stage', 'transfer']]),
+        ],
       },
     },
   };
@@ -480,7 +501,7 @@ function rollback(version: string): Yaml {
         steps: [
           ...preparation(true),
           { ...step, with: { ...step.with, 'declare-dead': expression('inputs.declare-dead') } },
-          ...bundleUpload('rollback'),
+          ...bundleUpload('rollback', [['stage', 'rollback']]),
         ],
       },
     },

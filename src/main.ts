@@ -12,6 +12,8 @@ import { migrationFiles } from './hosts/migration-files.ts';
 import { registerSecret } from './hosts/redaction.ts';
 import type { MailSystem } from './mail-systems/mail-system.ts';
 import { postfixDovecot } from './mail-systems/postfix-dovecot/index.ts';
+import { qmail } from './mail-systems/qmail/index.ts';
+import { refusal } from './report/summary.ts';
 import { jobState } from './run/job-state.ts';
 import { outcome } from './run/outcome.ts';
 import type { Parts } from './run/parts.ts';
@@ -23,6 +25,7 @@ import { removePassKey } from './transfer/pass-key.ts';
 
 const systems: Readonly<Record<Migration['mail-system'], MailSystem>> = {
   'postfix-dovecot': postfixDovecot,
+  qmail,
 };
 
 /** Runs one stage. */
@@ -36,6 +39,14 @@ export async function main(stage: StageName, inputs: Inputs): Promise<StageOutco
   } finally {
     await Promise.allSettled([parts.old.close(), parts.new.close()]);
   }
+}
+
+/** Summary of a stage that could not begin: the reason, and what to do. */
+export function refusalSummary(stage: StageName, message: string): string {
+  return refusal(stage, message, [
+    'Cure it, then dispatch the workflow again, from this stage. *Re-run jobs* takes the old commit and inputs.',
+    'Where the migration stands, if it has begun, is shown by a dispatch with `dry-run`.',
+  ]);
 }
 
 /** What must not outlive the job: the key of a pass that was cut off. */

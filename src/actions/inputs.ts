@@ -39,7 +39,7 @@ const passes = ['live', 'final', 'late'] as const;
 /** One transfer: while OLD serves, with OLD frozen, or to a NEW that serves. */
 export type Pass = (typeof passes)[number];
 
-const approvalWords = ['refuse', 'warn', 'off'] as const;
+const approvalWords = ['refuse', 'warn', 'confirm', 'off'] as const;
 /** What to do about a gate that lets everybody through. */
 export type RequireApproval = (typeof approvalWords)[number];
 
@@ -176,7 +176,8 @@ function pass(value: string): Pass {
 
 function requireApproval(value: string): RequireApproval {
   const found = approvalWords.find((word) => word === (value || 'warn'));
-  if (found === undefined) throw new UserError(`${quoted(value)} is not one of: refuse, warn, off`);
+  if (found === undefined)
+    throw new UserError(`${quoted(value)} is not one of: ${approvalWords.join(', ')}`);
   return found;
 }
 

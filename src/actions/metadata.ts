@@ -112,7 +112,7 @@ export const inputSpecs = [
   {
     name: 'require-approval',
     description:
-      'What to do about a gate that lets everybody through: `refuse`, `warn`, or `off` to ask GitHub nothing.',
+      'What to do about a gate that lets everybody through: `refuse`, `warn`, or `off` to ask GitHub nothing. `confirm` is for repositories without reviewers: a stage runs only when `plan-digest` repeats the digest of the plan.',
     default: 'warn',
   },
   {
@@ -188,8 +188,18 @@ export const outputSpecs = [
   {
     name: 'audit',
     description:
-      'Path of the audit bundle: a folder with the journal and an `audit.html` that opens by itself.',
-    stages: ['verify', 'finish', 'rollback'],
+      'Path of the audit bundle: a folder with the journal and an `audit.html` that opens by itself. `verify`, `finish` and `rollback` leave one, and every stage that failed.',
+    stages: [
+      'prepare',
+      'transfer',
+      'freeze',
+      'activate',
+      'dns-cutover',
+      'verify',
+      'drain',
+      'finish',
+      'rollback',
+    ],
   },
 ] as const satisfies readonly OutputSpec[];
 

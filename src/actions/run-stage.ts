@@ -8,6 +8,8 @@ import type { StageName } from './stages.ts';
 interface Main {
   readonly main: (stage: StageName, inputs: Inputs) => Promise<StageOutcome>;
   readonly post?: (stage: StageName, inputs: Inputs) => Promise<void>;
+  /** Summary of an action that could not begin. */
+  readonly refusalSummary: (stage: StageName, message: string) => string;
 }
 
 /** Set when the inputs were good: only then may there be something for the post step to remove. */
@@ -29,9 +31,14 @@ export async function runStage(stage: StageName): Promise<void> {
     const outcome = await main(stage, inputs);
     await writeSummary(outcome.summary);
     if (outcome.failure === undefined) setOutputs(outcome);
-    else reportFailure(outcome.failure);
+    else {
+      // What was done until then is kept by the workflow.
+      setFurtherOutputs(outcome);
+      reportFailure(outcome.failure);
+    }
   } catch (error) {
     reportFailure(error);
+    await summarizeRefusal(stage, error);
   }
   leaveSoon();
 }
@@ -62,11 +69,22 @@ function setOutputs(outcome: StageOutcome): void {
   if (outcome.downtimeSeconds !== undefined) {
     core.setOutput('downtime-seconds', outcome.downtimeSeconds);
   }
-  for (const [name, value] of Object.entries(outcome.outputs ?? {})) core.setOutput(name, value);
+  setFurtherOutputs(outcome);
+}
+
+function setFurtherOutputs({ outputs = {} }: StageOutcome): void {
+  for (const [name, value] of Object.entries(outputs)) core.setOutput(name, value);
 }
 
 /** GitHub drops a summary of more than 1 MiB; a cut one is better than none. */
 const summaryLimit = 1024 * 1024 - 4096;
+
+async function summarizeRefusal(stage: StageName, error: unknown): Promise<void> {
+  const { refusalSummary } = await loadMain();
+  await writeSummary(refusalSummary(stage, describe(error))).catch((late: unknown) =>
+    core.debug(stackOf(late)),
+  );
+}
 
 async function writeSummary(markdown: string): Promise<void> {
   if (!process.env.GITHUB_STEP_SUMMARY || markdown === '') return;

@@ -26,6 +26,7 @@ const checks: readonly Check[] = [
   duplicateRecords,
   nestedStores,
   privateKeys,
+  qmailNeeds,
 ];
 
 function text(file: unknown, path: Path): string | undefined {
@@ -170,6 +171,34 @@ function probeInDomains(file: unknown): Fault[] {
   const domain = mailbox?.split('@').at(-1)?.toLowerCase();
   if (domain === undefined || domains.length === 0 || domains.includes(domain)) return [];
   return [{ path: ['probe', 'mailbox'], message: `"${domain}" is not one of the domains` }];
+}
+
+function qmailNeeds(file: unknown): Fault[] {
+  const system = text(file, ['mail-system']);
+  const has = valueAt(file, ['qmail']) !== undefined;
+  if (system !== 'qmail') {
+    return has ? [{ path: ['qmail'], message: 'counts only with "mail-system: qmail"' }] : [];
+  }
+  const faults: Fault[] = [];
+  if (!has) {
+    faults.push({
+      path: ['mail-system'],
+      message: '"qmail" needs the section qmail with its strategy, "snapshot" or "redirect"',
+    });
+  }
+  if (text(file, ['freeze', 'mode']) === 'stop') {
+    faults.push({
+      path: ['freeze', 'mode'],
+      message: '"stop" is not for qmail, whose strategy says how it freezes: leave it out',
+    });
+  }
+  if (text(file, ['provision']) === 'copy') {
+    faults.push({
+      path: ['provision'],
+      message: '"copy" is not for qmail: install NEW yourself, accounts with it',
+    });
+  }
+  return faults;
 }
 
 /** Each entry whose name another entry before it has. */

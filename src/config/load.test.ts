@@ -99,7 +99,7 @@ describe('faults', () => {
     [
       'an unknown mail system',
       edited('postfix-dovecot', 'exim'),
-      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot',
+      'm.yml:2:1: mail-system: "exim" is not one of: postfix-dovecot, qmail',
     ],
     [
       'a number as text',

@@ -27,6 +27,12 @@ const jumpHost = z.strictObject(endpointFields).describe('A host to go through.'
 const mailHost = z.strictObject({
   ...endpointFields,
   jump: jumpHost.optional(),
+  'legacy-algorithms': z
+    .boolean()
+    .optional()
+    .describe(
+      'Also offer SSH algorithms that are broken or weak (ssh-rsa with SHA-1, group1 and group14 with SHA-1, CBC ciphers), for an OpenSSH from before 2013. The pinned host key still counts.',
+    ),
   'public-addresses': z
     .array(z.union([z.ipv4(), z.ipv6()]))
     .optional()
@@ -72,7 +78,7 @@ export const migrationSchema = z
       .string()
       .regex(/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/, 'use a-z, 0-9 and "-", at most 40 characters')
       .describe('Names this migration on both hosts, in the journal and in reports.'),
-    'mail-system': z.enum(['postfix-dovecot']),
+    'mail-system': z.enum(['postfix-dovecot', 'qmail']),
     old: mailHost,
     new: mailHost,
     domains: z.array(domainName).min(1).describe('Every mail domain that moves.'),
@@ -90,6 +96,21 @@ export const migrationSchema = z
       .enum(['prepared', 'copy'])
       .default('prepared')
       .describe('NEW is set up by you (`prepared`) or gets the configuration of OLD (`copy`).'),
+    qmail: z
+      .strictObject({
+        strategy: z
+          .enum(['snapshot', 'redirect'])
+          .describe(
+            'snapshot: mail waits in the local queue of OLD, late passes bring what it delivers afterwards. redirect: it waits in the remote queue and goes to NEW.',
+          ),
+        variant: z
+          .enum(['files', 'mysql'])
+          .default('files')
+          .describe('mysql: mailboxes, aliases and hosts are in tables of the MySQL patches.'),
+        path: absolutePath.default('/var/qmail').describe('Where qmail is, on both hosts.'),
+      })
+      .optional()
+      .describe('How a qmail server moves; needed with "mail-system: qmail".'),
     freeze: z
       .strictObject({
         mode: z.enum(['hold', 'stop']).default('hold'),
@@ -114,9 +135,11 @@ export const migrationSchema = z
         port: z
           .int()
           .min(1)
-          .max(65535)
+          .max(65534)
           .default(10125)
-          .describe('TCP port on NEW that only OLD can use, for mail that still reaches OLD.'),
+          .describe(
+            'TCP port on NEW that only OLD can use, for mail that still reaches OLD; the port after it too.',
+          ),
       })
       .prefault({}),
     options: z

@@ -32,6 +32,8 @@ export interface RunActionOptions {
   readonly debug?: boolean;
   /** Aborting cancels the step as GitHub does: SIGINT, SIGTERM, SIGKILL; the post step still runs. */
   readonly signal?: AbortSignal;
+  /** Aborting kills the runner as if its machine had gone: SIGKILL, and no post step. */
+  readonly runnerGone?: AbortSignal;
   /** Told the process group of the main part: a test may kill it as a dying runner would. */
   readonly onStart?: (group: number) => void;
   /** Each line of output as it comes, secrets masked. */
@@ -88,7 +90,7 @@ class StepRun {
 
     const code = await this.#execute(action.main, { ...base, ...(await this.#files('main')) });
     const state = parseFileCommands(await this.#file('main', 'STATE'));
-    if (action.post !== undefined) {
+    if (action.post !== undefined && !this.#options.runnerGone?.aborted) {
       const saved = Object.entries(state).map(([name, value]) => [`STATE_${name}`, value]);
       const files = await this.#files('post');
       // The main part may have been cancelled: that must not cancel the cleaning up.
@@ -147,13 +149,16 @@ class StepRun {
     }
     if (cancellable && child.pid !== undefined) this.#options.onStart?.(child.pid);
     const stop = () => cancel(child.pid);
-    const { signal } = this.#options;
+    const kill = () => send(-(child.pid ?? 0), 'SIGKILL');
+    const { signal, runnerGone } = this.#options;
     if (cancellable) {
       if (signal?.aborted) stop();
       signal?.addEventListener('abort', stop, { once: true });
     }
+    runnerGone?.addEventListener('abort', kill, { once: true });
     const [code, killedBy] = await once(child, 'close');
     signal?.removeEventListener('abort', stop);
+    runnerGone?.removeEventListener('abort', kill);
     if (killedBy !== null) this.#show(`error: ended by ${killedBy}`);
     return code ?? 128 + (signalNumbers[killedBy as string] ?? 0);
   }
@@ -164,17 +169,19 @@ const signalNumbers: Readonly<Record<string, number>> = { SIGINT: 2, SIGKILL: 9,
 /** Interrupts a process, then grows impatient with its whole group. */
 function cancel(pid: number | undefined): void {
   if (pid === undefined) return;
-  const send = (target: number, signal: NodeJS.Signals) => {
-    try {
-      process.kill(target, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  };
   send(pid, 'SIGINT');
   const { interrupt, terminate } = patience;
   setTimeout(() => send(-pid, 'SIGTERM'), interrupt).unref();
   setTimeout(() => send(-pid, 'SIGKILL'), interrupt + terminate).unref();
+}
+
+/** Signals a process or, negative, a group; one that has ended already is no fault. */
+function send(target: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(target, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Variables of the caller that an action may see; anything else could be a secret of theirs. */

@@ -180,6 +180,28 @@ describe('an edited journal', () => {
     );
   });
 
+  it('is told also when the same byte of the last line was changed in both copies', async () => {
+    const whole = await written(3);
+    const bytes = Buffer.from(whole);
+    const last = Buffer.byteLength(whole.split('\n').slice(0, 2).join('\n')) + 1;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: last, max: bytes.length - 2 }),
+        fc.integer({ min: 1, max: 255 }),
+        async (place, difference) => {
+          const edited = Buffer.from(bytes);
+          edited[place] = (edited[place] ?? 0) ^ difference;
+          fc.pre(edited[place] !== 10);
+          for (const host of [old, target]) host.files.set(file, edited);
+          await expect(Journal.open([old, target], origin)).rejects.toThrow(
+            'line 3 of the journal was changed',
+          );
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
   it('is told with its host and line when a line is missing or two changed places', async () => {
     const [first = '', second = '', third = ''] = (await written(3)).split('\n');
     for (const [lines, line] of [

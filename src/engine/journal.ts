@@ -33,6 +33,8 @@ export interface Entry extends EntryData, Run {
   readonly planDigest: string;
   /** SHA-256 of the line before; of the empty string for the first. */
   readonly prev: string;
+  /** SHA-256 of this line without this field, so that an edit of the last line is told too. */
+  readonly hash: string;
 }
 
 const file = 'journal.jsonl';
@@ -65,7 +67,7 @@ export class Journal {
     return (await Journal.readLines(hosts)).map((line) => JSON.parse(line) as Entry);
   }
 
-  /** Its lines as they are on the hosts, the chain checked. */
+  /** Its lines as they are on the hosts, chain and hashes checked. */
   static async readLines(hosts: readonly HostFiles[]): Promise<readonly string[]> {
     return longest(await readCopies(hosts));
   }
@@ -92,7 +94,7 @@ export class Journal {
   async append(data: EntryData): Promise<void> {
     // One host may have it already: another line in its place would make two journals of one.
     if (this.#unsettled !== undefined) await this.#put(this.#unsettled);
-    const entry: Entry = {
+    const entry: Omit<Entry, 'hash'> = {
       seq: this.#lines.length + 1,
       time: new Date().toISOString(),
       lock: this.#origin.lock,
@@ -101,7 +103,7 @@ export class Journal {
       ...data,
       prev: sha256(this.#lines.at(-1) ?? ''),
     };
-    await this.#put(JSON.stringify(entry));
+    await this.#put(sealed(entry));
   }
 
   async #put(line: string): Promise<void> {
@@ -139,19 +141,30 @@ async function readCopies(hosts: readonly HostFiles[]): Promise<readonly Copy[]>
   );
 }
 
-/** The lines of one copy, its chain checked; a last line without its newline was cut off and does not count. */
+/** The lines of one copy, chain and hashes checked; a last line without its newline was cut off and does not count. */
 export function verified(raw: string, where: string): readonly string[] {
   const lines = raw.split('\n').slice(0, -1);
   let previous = '';
   for (const [index, line] of lines.entries()) {
     const entry = parse(line);
-    if (entry?.seq !== index + 1 || entry.prev !== sha256(previous))
+    if (entry?.seq !== index + 1 || entry.prev !== sha256(previous) || !isSealed(line))
       throw new UserError(
         `${where}: line ${index + 1} of the journal was changed or is missing. Nothing was done; compare ${file} on both hosts and with the last audit bundle`,
       );
     previous = line;
   }
   return lines;
+}
+
+/** The line of an entry: its hash is the last field. */
+export function sealed(entry: Omit<Entry, 'hash'>): string {
+  const body = JSON.stringify(entry);
+  return `${body.slice(0, -1)},"hash":"${sha256(body)}"}`;
+}
+
+function isSealed(line: string): boolean {
+  const [, body, hash] = /^(.*),"hash":"([0-9a-f]{64})"\}$/.exec(line) ?? [];
+  return body !== undefined && sha256(`${body}}`) === hash;
 }
 
 function longest(copies: readonly Copy[]): readonly string[] {

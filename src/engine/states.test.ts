@@ -171,6 +171,7 @@ describe('stateOf', () => {
     lock: 1,
     planDigest: '',
     prev: '',
+    hash: '',
     kind: 'stage-end',
     stage: '',
     ok: true,

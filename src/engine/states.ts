@@ -51,6 +51,11 @@ const no = (reason: string): Verdict => ({ ok: false, reason });
 export interface Rules {
   /** `hold` keeps mail at OLD, so NEW must serve before the world is sent to it. */
   readonly freezeMode: 'hold' | 'stop';
+  /**
+   * A NEW that is fenced takes mail and keeps it in its queue (qmail, redirect): the world may be sent
+   * to it before it serves, once the final pass has been made.
+   */
+  readonly newQueuesMail?: boolean;
 }
 
 /** Whether `action` may run now, and if not, why not and what to do instead. */
@@ -89,12 +94,11 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
     case 'dns-cutover':
       return within(
         state,
-        rules.freezeMode === 'hold' ? ['active', 'drained'] : ['transferred', 'active', 'drained'],
+        servesFirst(rules) ? ['active', 'drained'] : ['transferred', 'active', 'drained'],
         {
-          before:
-            rules.freezeMode === 'hold'
-              ? 'NEW does not serve yet, and mail would knock at a closed door. Run activate first'
-              : 'the final pass has not been made. Run transfer with pass: final first',
+          before: servesFirst(rules)
+            ? 'NEW does not serve yet, and mail would knock at a closed door. Run activate first'
+            : 'the final pass has not been made. Run transfer with pass: final first',
           after: '',
         },
       );
@@ -114,6 +118,11 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
     case 'rollback':
       return yes;
   }
+}
+
+/** Whether NEW must serve before the world is sent to it: until then its port 25 is closed. */
+function servesFirst({ freezeMode, newQueuesMail = false }: Rules): boolean {
+  return freezeMode === 'hold' && !newQueuesMail;
 }
 
 /** Which stage to run next, in words a person can use. */

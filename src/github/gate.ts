@@ -8,9 +8,17 @@ export interface Gate {
   /**
    * `approved`: somebody did. `unapproved`: reviewers are required and none is named, so somebody
    * bypassed them. `open`: the environment has no reviewers. `new`: GitHub made it for this run.
-   * `missing`: there is none of that name. `unknown`: GitHub could not be asked.
+   * `missing`: there is none of that name. `unknown`: GitHub could not be asked. `confirmed`: who
+   * dispatched the run repeated the plan digest, in place of reviewers.
    */
-  readonly passage: 'approved' | 'unapproved' | 'open' | 'new' | 'missing' | 'unknown';
+  readonly passage:
+    | 'approved'
+    | 'confirmed'
+    | 'unapproved'
+    | 'open'
+    | 'new'
+    | 'missing'
+    | 'unknown';
   readonly approvals: readonly Approval[];
   /** Several approvals, or several attempts of the run: which of them was for this job is not told. */
   readonly ambiguous: boolean;
@@ -164,7 +172,7 @@ export function judgeGate(
   mode: 'refuse' | 'warn',
   frozen: boolean,
 ): string | undefined {
-  if (gate.passage === 'approved') return undefined;
+  if (gate.passage === 'approved' || gate.passage === 'confirmed') return undefined;
   const reason = gate.reason ?? `the environment ${gate.environment} is no gate`;
   const grave =
     gate.passage === 'unknown'
@@ -174,7 +182,7 @@ export function judgeGate(
   return reason;
 }
 
-const cures: Readonly<Record<Exclude<Gate['passage'], 'approved'>, string>> = {
+const cures: Readonly<Record<Exclude<Gate['passage'], 'approved' | 'confirmed'>, string>> = {
   unapproved: 'dispatch again and have it approved, or set require-approval to warn',
   open: 'add reviewers and dispatch again, or set require-approval to warn',
   new: 'give it required reviewers and dispatch again, or set require-approval to off',
@@ -189,7 +197,7 @@ function isUnseen({ passage }: Gate, frozen: boolean): boolean {
 
 /** One line for a summary: who let the job through, when, with what comment. */
 export function gateInWords(gate: Gate): string {
-  if (gate.passage !== 'approved') return gate.reason ?? gate.passage;
+  if (gate.approvals.length === 0) return gate.reason ?? gate.passage;
   const who = gate.approvals.map(({ by, comment }) => (comment ? `${by} ("${comment}")` : by));
   const time = gate.time ?? `not later than ${gate.notLaterThan}`;
   const doubt = gate.ambiguous ? '; which approval was for this job is not told' : '';

@@ -319,30 +319,51 @@ describe('run', () => {
     return { ...running, end: () => writeFileSync(stop, '') };
   }
 
-  it('under way makes a takeover wait until it has ended', async () => {
+  it.each([
+    ['runs', ''],
+    ['sleeps through SIGTERM', "trap '' TERM; "],
+    ['was stopped', 'kill -STOP $$; '],
+  ])('is ended by a takeover while it %s', async (_, first) => {
     well(['lock', 'a', '90', '0']);
-    const running = await longCommand();
+    const started = join(temporary, 'started');
+    const text = `: > "$1"; ${first}while :; do sleep 0.01; done`;
+    const running = background(['run', '1', 'sh', '-c', text, 'sh', started]);
+    await until(() => existsSync(started), 'the command has started');
     expire();
-    const takeover = background(['lock', 'b', '90', '0']);
-    await until(() => waitsForLock(takeover), 'the takeover waits');
-    expect(readFileSync(join(base, 'lock/number'), 'utf8')).toBe('1');
-    running.end();
-    expect(await running.ended).toMatchObject({ code: 0 });
-    expect(await takeover.ended).toMatchObject({ code: 0, stdout: '2\n' });
+    expect(well(['lock', 'b', '90', '0'])).toBe('2');
+    expect(await running.ended).toMatchObject({ code: null });
+    expect(readdirSync(join(base, 'lock/run'))).toEqual([]);
   });
 
-  it('under way for too long makes a takeover give up with 93, naming whose it is', async () => {
-    install('/bin/sh', (text) => exchanged(text, 'under_lock x 30', 'under_lock x 0'));
-    well(['lock', 'octocat', '90', '0']);
+  it('is not ended by a second run that is refused', async () => {
+    well(['lock', 'a', '90', '0']);
     const running = await longCommand();
-    expire();
-    expect(hostctl(['lock', 'b', '90', '0'])).toMatchObject({
-      code: 93,
-      stderr: 'a command of octocat is still under way on this host\n',
-    });
+    expect(hostctl(['lock', 'b', '90', '0'])).toMatchObject({ code: 90, stdout: 'a\n' });
     running.end();
-    await running.ended;
-    expect(well(['lock', 'b', '90', '0'])).toBe('2');
+    expect(await running.ended).toMatchObject({ code: 0 });
+  });
+
+  it('can not begin after a takeover', () => {
+    well(['lock', 'a', '90', '0']);
+    expire();
+    well(['lock', 'b', '90', '0']);
+    expect(hostctl(['run', '1', 'true'])).toMatchObject({
+      code: 91,
+      stderr: 'lock 1 was taken over by lock 2 (b)\n',
+    });
+  });
+
+  it('a takeover gives up with 93 where a thaw is under way, and leaves the lock free', () => {
+    install('/bin/sh', (text) => exchanged(text, 'flock -x -w 60', 'flock -x -w 0'));
+    well(['lock', 'octocat', '90', '0']);
+    expire();
+    const words = ['-x', join(base, 'lock/flock'), hostctlPath(), 'lock', 'b', '90', '0'];
+    const { status, stderr } = spawnSync('flock', words, { encoding: 'utf8' });
+    expect([status, stderr]).toEqual([
+      93,
+      'a command of octocat is still under way on this host\n',
+    ]);
+    expect(well(['lock', 'c', '90', '0'])).toBe('3');
   });
 
   it('lets the holder run more than one command at a time', async () => {
@@ -354,7 +375,7 @@ describe('run', () => {
   });
 
   it('leaves a daemon that a command started without the lock', async () => {
-    install('/bin/sh', (text) => exchanged(text, 'under_lock x 30', 'under_lock x 0'));
+    install('/bin/sh', (text) => exchanged(text, 'flock -x -w 60', 'flock -x -w 0'));
     well(['lock', 'a', '90', '0']);
     const pidFile = join(temporary, 'pid');
     well(['run', '1', 'sh', '-c', 'sleep 600 >/dev/null 2>&1 & echo $! > "$1"', 'sh', pidFile]);
@@ -367,15 +388,6 @@ describe('run', () => {
       process.kill(pid);
     }
   });
-
-  /** Whether a flock(1) below the process sleeps in the kernel for its lock. */
-  function waitsForLock({ child }: Background): boolean {
-    const list = execFileSync('ps', ['-e', '-o', 'pgid=,comm=,stat='], { encoding: 'utf8' });
-    return list.split('\n').some((line) => {
-      const [group, program, state = ''] = line.trim().split(/\s+/);
-      return Number(group) === child.pid && program === 'flock' && state.startsWith('S');
-    });
-  }
 });
 
 describe('edits and undo', () => {

@@ -38,6 +38,8 @@ stamp() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 
 # --- lock -----------------------------------------------------------------------------------------
 # lock/number only grows. lock/holder and lock/expires (seconds, this host's clock) say who has it.
+# Two flock(1) files: lock/state for the moment in which these three change; lock/flock for as long as
+# a command runs, shared by commands, alone for whoever must have no other beside it.
 number() { cat "$base/lock/number" 2>/dev/null || printf 0; }
 
 # force: whoever holds it is taken for dead. It is safe if he is not: his number is the older one.
@@ -57,9 +59,96 @@ take_lock() { # HOLDER SECONDS MINIMUM [force] -> number
   printf '%s\n' "$next"
 }
 
+# From the new number on no command of an older one can begin; those that run are ended, and waited for.
+lock() { # HOLDER SECONDS MINIMUM [force] -> number
+  former=$(cat "$base/lock/holder" 2>/dev/null || printf 'another run')
+  code=0
+  taken=$(under_state "$0" lock-state "$@") || code=$?
+  if [ "$code" -eq 0 ]; then
+    end_former "$taken"
+    if ! flock -x -w 60 -o "$base/lock/flock" true; then
+      under_state "$0" unlock-state "$taken"
+      die "a command of $former is still under way on this host" 93
+    fi
+  fi
+  [ -z "$taken" ] || printf '%s\n' "$taken"
+  return "$code"
+}
+
 check_number() {
   have=$(number)
   [ "$1" -ge "$have" ] || die "lock $1 was taken over by lock $have ($(cat "$base/lock/holder" 2>/dev/null || :))" 91
+}
+
+# A running command is an empty file lock/run/NUMBER.PROCESS.GROUP.START: the name holds everything, so
+# that it can be made on a full disk. It is told from a later process of the same id by its start.
+started() { # PROCESS -> GROUP.START
+  { read -r line < "/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086
+  set -- \${line##*) }
+  group=$3
+  shift 19
+  printf '%s.%s' "$group" "$1"
+}
+
+run_locked() { # NUMBER COMMAND...
+  # Registered before the number is looked at: whoever takes over raises it first, then looks here.
+  mkdir -p "$base/lock/run"
+  : > "$base/lock/run/$1.$$.$(started $$)" || :
+  check_number "$1"
+  HOSTCTL_LOCK=$1
+  export HOSTCTL_LOCK
+  shift
+  exec "$@"
+}
+
+# Ends what was started under an older number and still runs: its runner is gone, or must not go on.
+end_former() { # NUMBER
+  own=$(started $$)
+  for entry in "$base/lock/run"/*; do
+    [ -e "$entry" ] || continue
+    rest=\${entry##*/}
+    [ "\${rest%%.*}" -lt "$1" ] || continue
+    rest=\${rest#*.}
+    process=\${rest%%.*}
+    group=\${rest#*.}; group=\${group%.*}
+    if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
+      end_group "$group"
+    fi
+    rm -f -- "$entry"
+  done
+}
+
+end_group() { # GROUP
+  kill -TERM "-$1" 2>/dev/null || return 0
+  kill -CONT "-$1" 2>/dev/null || : # one that was stopped dies only when it goes on
+  tries=0
+  while kill -0 "-$1" 2>/dev/null; do
+    tries=$((tries + 1))
+    if [ "$tries" -eq 30 ]; then kill -KILL "-$1" 2>/dev/null || :; fi
+    [ "$tries" -lt 60 ] || return 0
+    sleep 0.1
+  done
+}
+
+# --- room -----------------------------------------------------------------------------------------
+# Space that lies ready for a way back: a thaw or a rollback must work with a full disk. Random bytes,
+# because some file systems store zeros in no space at all.
+room=4194304
+
+reserve() {
+  [ "$(stat -c %s -- "$base/reserve" 2>/dev/null || printf 0)" -lt "$room" ] || return 0
+  if ! head -c "$room" /dev/urandom > "$base/reserve.new" 2>/dev/null || ! sync -- "$base/reserve.new"; then
+    rm -f -- "$base/reserve.new"
+    die "less than $((room / 1048576)) MiB are free where $base lies: make room, then run this stage again" 95
+  fi
+  mv -f -- "$base/reserve.new" "$base/reserve"
+}
+
+make_room() {
+  [ -e "$base/reserve" ] || return 0
+  free=$(df --output=avail -k -- "$base" | sed -n 2p)
+  if [ "$((free * 1024))" -lt "$room" ]; then rm -f -- "$base/reserve"; fi
 }
 
 # --- undo records ---------------------------------------------------------------------------------
@@ -412,8 +501,19 @@ undo_one() { # DIRECTORY
         [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload
         systemctl start "$what"
       fi ;;
+    *:*) # of a mail system's own program, beside this one
+      kind=$(cat "$1/kind")
+      "$base/bin/\${kind%%:*}" undo "\${kind#*:}" "$what" "$1/before" ;;
     *) die "undo record $1 is of an unknown kind" ;;
   esac
+}
+
+# A mail system's own program is told of the turning points of a thaw.
+hook() {
+  for program in "$base"/bin/*; do
+    case \${program##*/} in *ctl) ;; *) continue ;; esac
+    if [ "$program" != "$base/bin/hostctl" ] && [ -x "$program" ]; then "$program" hook "$1"; fi
+  done
 }
 
 undo_group() { # GROUP: newest first; a record goes when its undo is done
@@ -426,7 +526,7 @@ undo_group() { # GROUP: newest first; a record goes when its undo is done
   done
   # With what a kill left under names that don't count.
   rm -rf -- "$base/undo/$1"
-  [ -z "$units_changed" ] || systemctl daemon-reload
+  [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
   reload_services
 }
 
@@ -442,6 +542,7 @@ reload_services() {
 # Both are one file under two names, so that a host is never both. opened: it has served the world.
 # forwarding: what comes here goes on to the other host.
 thaw() {
+  make_room
   [ ! -e "$base/released" ] || die "service was handed over at $(cat "$base/released"); use the rollback stage, or activate" 94
   if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ]; then
     printf 'not frozen\n'
@@ -451,7 +552,9 @@ thaw() {
   stamp | put "$base/thawed"
   rm -f -- "$base/frozen"
   durable "$base"
+  hook thawing
   undo_group freeze
+  hook thawed
   disarm
   # What was held is delivered now, not at the next run of the queue.
   if command -v postqueue >/dev/null && postfix status 2>/dev/null; then postqueue -f; fi
@@ -459,8 +562,11 @@ thaw() {
 }
 
 disarm() {
-  systemctl disable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1 || :
+  if has_systemd; then systemctl disable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1 || :
+  else rm -f -- "/etc/cron.d/mail-cutover-$name"; fi
 }
+
+has_systemd() { command -v systemctl > /dev/null; }
 
 begin_freeze() { # MINUTES
   [ ! -e "$base/released" ] || die "service was already handed over at $(cat "$base/released")"
@@ -469,6 +575,13 @@ begin_freeze() { # MINUTES
   due=$(($(now) + $1 * 60))
   printf '%s' "$due" | put "$base/deadline"
   deadline=$(date -u -d "@$due" '+%Y-%m-%d %H:%M:%S UTC')
+  if ! has_systemd; then
+    # Every minute, so that it is tried again until it has worked, and after a boot.
+    printf '* * * * * root %s/bin/hostctl thaw-when-due >/dev/null 2>&1\n' "$base" | put "/etc/cron.d/mail-cutover-$name"
+    chmod 644 "/etc/cron.d/mail-cutover-$name"
+    printf '%s\n' "$deadline"
+    return 0
+  fi
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
   # Tried again until it has worked: a command may be under way. 94: service was handed over.
   printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw-when-due\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
@@ -538,11 +651,11 @@ clean_up() { # GROUP
   unit="/etc/systemd/system/mail-cutover-$name-thaw"
   disarm
   rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
-  systemctl daemon-reload
+  if has_systemd; then systemctl daemon-reload; fi
   for group in "$base"/undo/*; do
     if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
   done
-  rm -rf -- "$base/queue" "$base/seal"
+  rm -rf -- "$base/queue" "$base/seal" "$base/reserve"
   durable "$base"
 }
 
@@ -554,6 +667,33 @@ undo_kind() { # GROUP KIND: only the records of one kind
     undo_one "$base/undo/$1/$record"
     rm -rf -- "$base/undo/$1/$record"
   done
+}
+
+undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest first
+  [ -d "$base/undo/$1" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$1"); do
+    case $record in [0-9][0-9][0-9][0-9]-"$2"*) ;; *) continue ;; esac
+    undo_one "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/$1/$record" "$base/undo/saved/$1-\${record#*-}"
+  done
+  [ -z "$units_changed" ] || systemctl daemon-reload
+}
+
+undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest first
+  group=$1; shift
+  [ -d "$base/undo/$group" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$group"); do
+    for ending; do
+      case $record in
+        *-"$ending")
+          undo_one "$base/undo/$group/$record"
+          rm -rf -- "$base/undo/$group/$record" "$base/undo/saved/$group-\${record#*-}" ;;
+      esac
+    done
+  done
+  rmdir -- "$base/undo/$group" 2>/dev/null || :
 }
 
 # One line for whoever logs in, by profile.d: why mail stands still here.
@@ -586,6 +726,11 @@ append() {
   durable "$base"
 }
 
+under_state() { # COMMAND...
+  mkdir -p "$base/lock"
+  flock -x -w 30 -E 93 -o "$base/lock/state" "$@"
+}
+
 under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that COMMAND starts
   mode=$1; wait=$2; shift 2
   mkdir -p "$base/lock"
@@ -603,15 +748,15 @@ case $action in
   thaw-locked) thaw ;;
   thaw-when-due) under_lock x 60 "$0" thaw-when-due-locked ;;
   thaw-when-due-locked) thaw_when_due ;;
-  lock) under_lock x 30 "$0" lock-locked "$@" ;;
-  lock-locked) take_lock "$@" ;;
-  renew) under_lock s 30 "$0" renew-locked "$@" ;;
-  renew-locked) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
-  unlock) under_lock s 30 "$0" unlock-locked "$@" ;;
-  unlock-locked) check_number "$1"; printf 0 | put "$base/lock/expires" ;;
+  lock) lock "$@" ;;
+  lock-state) take_lock "$@" ;;
+  renew) under_state "$0" renew-state "$@" ;;
+  renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
+  unlock) under_state "$0" unlock-state "$@" ;;
+  unlock-state) check_number "$1"; printf 0 | put "$base/lock/expires" ;;
   run) # NUMBER COMMAND...
     under_lock s 60 "$0" run-locked "$@" ;;
-  run-locked) check_number "$1"; shift; exec "$@" ;;
+  run-locked) run_locked "$@" ;;
   release) # NUMBER
     under_lock x 60 "$0" release-locked "$@" ;;
   release-locked) check_number "$1"; release ;;
@@ -621,7 +766,12 @@ case $action in
   begin-forward) begin_forward "$@" ;;
   queue-drop) drop_queue ;;
   undo-kind) undo_kind "$@" ;;
+  undo-prefix) undo_prefix "$@" ;;
+  undo-some) undo_some "$@" ;;
+  record) recorded "$1" "$2" || record "$@" ;;
   dismantle) dismantle ;;
+  reserve) reserve ;;
+  make-room) make_room ;;
   clean-up) clean_up "$@" ;;
   greeting) greeting ;;
   begin-freeze) begin_freeze "$@" ;;

@@ -55,6 +55,7 @@ export class MailHost implements Host {
       jump: config.jump,
       key: credentials.key,
       passphrase: credentials.passphrase,
+      legacyAlgorithms: config['legacy-algorithms'] ?? false,
     });
   }
 

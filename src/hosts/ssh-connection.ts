@@ -20,6 +20,8 @@ export interface SshOptions {
   readonly jump?: Endpoint | undefined;
   readonly key: string;
   readonly passphrase?: string | undefined;
+  /** Offer what only an OpenSSH from before 2013 needs, after everything better. */
+  readonly legacyAlgorithms?: boolean;
 }
 
 /** The connection ended while a command was under way: whether the command took effect is unknown. */
@@ -33,6 +35,21 @@ const hostKeyTypes = [
   ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'],
   ['rsa-sha2-512', 'rsa-sha2-256'],
 ] as const;
+
+/** Appended to what ssh2 offers by itself. */
+const legacy = {
+  kex: {
+    append: [
+      'diffie-hellman-group14-sha1',
+      'diffie-hellman-group-exchange-sha1',
+      'diffie-hellman-group1-sha1',
+    ],
+  },
+  cipher: { append: ['aes256-cbc', 'aes192-cbc', 'aes128-cbc', '3des-cbc'] },
+  hmac: { append: ['hmac-sha1', 'hmac-md5'] },
+} as const;
+
+const legacyHostKeyTypes = [['ssh-rsa'], ['ssh-dss']] as const;
 
 const keepaliveSeconds = 5;
 const keepaliveMisses = 3;
@@ -139,7 +156,10 @@ export class SshConnection {
     stream?: () => Promise<Duplex>,
   ): Promise<NodeSSH> {
     const seen: string[] = [];
-    for (const types of hostKeyTypes) {
+    const isLegacy = this.#options.legacyAlgorithms === true && endpoint === this.#options.endpoint;
+    const allTypes = isLegacy ? [...hostKeyTypes, ...legacyHostKeyTypes] : hostKeyTypes;
+    let unmatched: string | undefined;
+    for (const types of allTypes) {
       const session = new NodeSSH();
       const before = seen.length;
       this.#sessions.push(session);
@@ -154,7 +174,10 @@ export class SshConnection {
           readyTimeout: connectSeconds * 1000,
           keepaliveInterval: keepaliveSeconds * 1000,
           keepaliveCountMax: keepaliveMisses,
-          algorithms: { serverHostKey: [...types] },
+          algorithms: {
+            serverHostKey: [...types],
+            ...(isLegacy ? structuredClone(legacy) : {}),
+          } as never,
           hostVerifier: (key: Buffer) => {
             seen.push(fingerprint(key));
             return endpoint['host-keys'].includes(fingerprint(key));
@@ -165,9 +188,15 @@ export class SshConnection {
         session.dispose();
         const refusedByUs =
           seen.length > before && !endpoint['host-keys'].includes(seen.at(-1) ?? '');
-        if (!refusedByUs && !isNoCommonKeyType(error)) throw connectFault(error, endpoint, label);
+        const lacking = noCommon(error);
+        if (!refusedByUs && lacking === undefined) throw connectFault(error, endpoint, label);
+        unmatched = lacking ?? unmatched;
       }
     }
+    if (seen.length === 0 && !isLegacy)
+      throw new UserError(
+        `${label}: its SSH server offers only old algorithms (${unmatched ?? 'no host key of a known type'}). If it can't be updated, set legacy-algorithms: true for this host in the migration file`,
+      );
     throw new UserError(
       `${label}: host key refused: saw ${seen.join(', ') || 'no key of a known type'}, but the migration file pins ${endpoint['host-keys'].join(', ')}. ` +
         "Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console before you change host-keys",
@@ -175,8 +204,10 @@ export class SshConnection {
   }
 }
 
-function isNoCommonKeyType(error: unknown): boolean {
-  return error instanceof Error && /no matching host key (format|algorithm)/i.test(error.message);
+/** ssh2's words for a handshake without a common algorithm: what is lacking. */
+function noCommon(error: unknown): string | undefined {
+  const message = error instanceof Error ? error.message : '';
+  return /no matching (.*)/i.exec(message)?.[1];
 }
 
 function connectFault(error: unknown, endpoint: Endpoint, label: string): UserError {

@@ -73,8 +73,10 @@ export type MailStage =
   | 'return-queue'
   | 'forward'
   | 'end-forward'
+  | 'late'
   | 'drain'
-  | 'finish';
+  | 'finish'
+  | 'after-rollback';
 
 export interface QueueStatus {
   /** Messages in the queue of the host, any destination. */
@@ -87,6 +89,8 @@ export interface QueueStatus {
 export interface MailSystem {
   readonly name: string;
   readonly freezeModes: readonly FreezeMode[];
+  /** What `verify` may ask of its ports. */
+  readonly service: { readonly startTls: boolean; readonly mailbox: 'imap' | 'pop3' };
   /**
    * What can't be moved at all, or moved to, by name. Asked first; where there is any, nothing else
    * is looked at, so it must not rely on tools that such a host may lack.
@@ -97,10 +101,12 @@ export interface MailSystem {
   contents(context: MailContext): Promise<Contents>;
   writers(host: MailHost): Promise<Writers>;
   /** A stable text of the configuration that a reviewer approves; changes when it changes. */
-  fingerprint(host: MailHost): Promise<string>;
+  fingerprint(host: MailHost, context: MailContext): Promise<string>;
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
   /** Mail in the queue of `host` that belongs to this migration's domains. */
   queue(host: MailHost, context: MailContext): Promise<QueueStatus>;
+  /** Tries everything in the queue of `host` at once. */
+  flush(host: MailHost): Promise<void>;
   /** What `finish` takes away besides, one line each. */
   removes(context: MailContext): readonly string[];
   /** Deletes the mail in the stores, for good. Only `finish` asks for it, when told to in words. */

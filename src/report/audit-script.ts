@@ -42,7 +42,9 @@ function checkChain(lines) {
   for (var i = 0; i < lines.length; i++) {
     var entry = null;
     try { entry = JSON.parse(lines[i]); } catch (error) { entry = null; }
-    if (!entry || entry.seq !== i + 1 || entry.prev !== sha256(previous))
+    var parts = /^(.*),"hash":"([0-9a-f]{64})"}$/.exec(lines[i]);
+    if (!entry || entry.seq !== i + 1 || entry.prev !== sha256(previous) ||
+        !parts || sha256(parts[1] + '}') !== parts[2])
       return { ok: false, line: i + 1 };
     previous = lines[i];
   }
@@ -54,7 +56,7 @@ if (typeof document !== 'undefined') {
   var place = document.getElementById('chain');
   place.className = result.ok ? 'good' : 'bad';
   place.textContent = result.ok
-    ? 'Whole: each of the ' + lines.length + ' lines holds the hash of the one before.'
+    ? 'Whole: each of the ' + lines.length + ' lines holds its own hash and that of the one before.'
     : 'Broken: line ' + result.line + ' was changed or is missing.';
   if (result.ok) document.getElementById('head').textContent = result.head;
 }

@@ -32,12 +32,12 @@ describe("the page's own script", () => {
 
   it('finds the chain whole, and each line that was changed', () => {
     expect({ ...page.checkChain(lines) }).toEqual({ ok: true, head: sha256(lines.at(-1) ?? '') });
-    for (const index of [0, 7, lines.length - 2]) {
+    for (const index of [0, 7, lines.length - 1]) {
       const edited = lines.with(
         index,
         (lines[index] ?? '').replace('"actor":"ada"', '"actor":"eve"'),
       );
-      expect(page.checkChain(edited)).toMatchObject({ ok: false, line: index + 2 });
+      expect(page.checkChain(edited)).toMatchObject({ ok: false, line: index + 1 });
     }
     expect(page.checkChain(lines.toSpliced(3, 1))).toMatchObject({ ok: false, line: 4 });
     expect(page.checkChain(['no JSON'])).toMatchObject({ ok: false, line: 1 });
@@ -104,7 +104,7 @@ describe('a bundle', () => {
 
   it('with an edited journal is refused, by the line', async () => {
     await edit('journal.jsonl', '"actor":"ada"', '"actor":"eve"');
-    await expect(checkBundle(folder)).rejects.toThrow('line 2 of the journal was changed');
+    await expect(checkBundle(folder)).rejects.toThrow('line 1 of the journal was changed');
   });
 
   it('with a journal that was cut off is refused', async () => {

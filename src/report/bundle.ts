@@ -59,7 +59,7 @@ export async function checkBundle(path: string): Promise<CheckedBundle> {
   const entries = lines.map((line) => JSON.parse(line) as Entry);
   const head = sha256(lines.at(-1) ?? '');
   const evidence = [
-    `journal: ${lines.length} lines, each holds the hash of the one before; last ${head}`,
+    `journal: ${lines.length} lines, each holds its own hash and that of the one before; last ${head}`,
   ];
   let migration = basename(dirname(file));
   if (folder !== undefined) {

@@ -16,6 +16,7 @@ function entries(...lines: readonly string[]): readonly Entry[] {
       lock: 1,
       planDigest: '',
       prev: '',
+      hash: '',
       kind: kind as Entry['kind'],
       stage,
       step,

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { plainText, type Report, summary } from './summary.ts';
+import { plainText, type Report, refusal, summary } from './summary.ts';
 
 /** What a reader sees: the entities decoded. */
 const shown = (text: string) =>
@@ -130,6 +130,28 @@ describe('summary', () => {
     expect(summary({ ...report, failure: 'OLD (x): <b> no' })).toContain(
       '> [!CAUTION]\n> **Failed:** OLD (x): &#60;b&#62; no',
     );
+  });
+
+  it('of a refusal says so, what is other than approved, and from where to go on', () => {
+    const text = summary({
+      ...report,
+      failure: 'the plan is not the one',
+      refused: true,
+      differences: ['freeze.mode: hold → stop', '<b>'],
+      goingOn: ['Dispatch with `from: plan`.'],
+    });
+    expect(text).toContain('**Refused, and nothing was changed:** the plan is not the one');
+    expect(text).toContain(
+      '### What is other than in the approved plan\n\n- freeze.mode: hold → stop\n- &#60;b&#62;',
+    );
+    expect(text).toContain('### To go on\n\n- Dispatch with `from: plan`.');
+  });
+
+  it('of an action that could not begin has every reason', () => {
+    expect(refusal('plan', 'input ssh-key: is <b>missing', ['Hint.'])).toMatch(
+      /^## plan\n\n> \[!CAUTION\]\n> \*\*It did not begin\.\*\* input ssh-key: is &#60;b&#62;missing\n\n### To go on\n\n- Hint\.\n/,
+    );
+    expect(refusal('plan', 'one\ntwo', [])).toContain('### What is in the way\n\n- one\n- two');
   });
 
   it('stays far below the limit of 1 MiB, and one screen before the folds, whatever is in it', () => {

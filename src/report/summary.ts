@@ -33,6 +33,14 @@ export interface Report {
   readonly gate?: string | undefined;
   /** Why the stage failed. */
   readonly failure?: string | undefined;
+  /** It failed before it changed anything. */
+  readonly refused?: boolean | undefined;
+  /** What of the plan is other than what was approved, a line a part. */
+  readonly differences?: readonly string[] | undefined;
+  /** plan: part by part what the digest stands for. */
+  readonly covered?: readonly string[] | undefined;
+  /** What to do after a failure, as Markdown; of our own words only. */
+  readonly goingOn?: readonly string[] | undefined;
   /** A diagram, as Markdown; made of our own words only. */
   readonly timeline?: string | undefined;
 }
@@ -63,6 +71,14 @@ export function summary(report: Report): string {
     verdict(report, blocking.length),
     facts(report),
     ...list('What is in the way', blocking.map(line)),
+    ...list(
+      'What is other than in the approved plan',
+      (report.differences ?? []).map((text) => `- ${plainText(text)}`),
+    ),
+    ...list(
+      'To go on',
+      (report.goingOn ?? []).map((text) => `- ${text}`),
+    ),
     ...list('What to know', warning.map(line)),
     ...(report.runbook?.length ? [runbook(report.runbook)] : []),
     ...list(
@@ -73,6 +89,14 @@ export function summary(report: Report): string {
     ...(steps.length === 0 ? [] : [fold(`Steps (${steps.length})`, stepTable(steps))]),
     ...(report.runbook?.length
       ? [fold('Every step that will run', everyStep(report.runbook))]
+      : []),
+    ...(report.covered?.length
+      ? [
+          fold(
+            'What the digest covers',
+            bounded(report.covered.map((text) => `- ${plainText(text)}`)).join('\n'),
+          ),
+        ]
       : []),
     '',
   ].join('\n\n');
@@ -87,7 +111,10 @@ function verdict(report: Report, blocking: number): string {
       `**Nothing was changed.** ${count(blocking, 'thing is', 'things are')} in the way; each has its cure below.`,
     );
   if (report.failure !== undefined)
-    return box('CAUTION', `**Failed:** ${plainText(report.failure)}`);
+    return box(
+      'CAUTION',
+      `**${report.refused ? 'Refused, and nothing was changed' : 'Failed'}:** ${plainText(report.failure)}`,
+    );
   if (report.stage === 'plan')
     return box(
       'IMPORTANT',
@@ -95,6 +122,25 @@ function verdict(report: Report, blocking: number): string {
     );
   if (report.dryRun) return box('NOTE', 'Nothing was changed: this is what the stage would do.');
   return box('TIP', `**Done.** Next: **${report.nextStage}**.`);
+}
+
+/** Of an action that could not even look at the hosts: bad input, a fault in the migration file, no connection. */
+export function refusal(stage: string, message: string, hints: readonly string[]): string {
+  return [
+    `## ${stage}`,
+    `> [!CAUTION]\n> **It did not begin.** ${message.includes('\n') ? 'Each of these is in the way:' : plainText(message)}`,
+    ...(message.includes('\n')
+      ? list(
+          'What is in the way',
+          message.split('\n').map((text) => `- ${plainText(text)}`),
+        )
+      : []),
+    ...list(
+      'To go on',
+      hints.map((text) => `- ${text}`),
+    ),
+    '',
+  ].join('\n\n');
 }
 
 function facts(report: Report): string {

@@ -17,6 +17,7 @@ function entries(...lines: readonly string[]): readonly Entry[] {
       lock: 1,
       planDigest: '',
       prev: '',
+      hash: '',
       kind: kind as Entry['kind'],
       stage: stage.replace('_', ' '),
       ...(ok ? { ok: ok === 'ok' } : {}),

@@ -1,9 +1,10 @@
+import type { RequireApproval } from '../actions/inputs.ts';
 import type { State } from '../engine/states.ts';
 import { UserError } from '../errors.ts';
 import { githubApi } from '../github/api.ts';
 import { gateFaults, protectionOf } from '../github/environments.ts';
 import { type Gate, judgeGate, passGate } from '../github/gate.ts';
-import { currentRun } from '../github/run.ts';
+import { currentRun, runOrigin } from '../github/run.ts';
 import { blocks, type Finding, warns } from '../mail-systems/mail-system.ts';
 import { log } from './log.ts';
 import { isFrozen, type Parts } from './parts.ts';
@@ -11,7 +12,7 @@ import { isFrozen, type Parts } from './parts.ts';
 /** What the gates lack, asked of GitHub; a gate that lets everybody through blocks where told to. */
 export async function gateFindings({ inputs }: Parts): Promise<readonly Finding[]> {
   const { requireApproval: mode, environments } = inputs;
-  const api = mode === 'off' ? undefined : githubApi(inputs.githubToken);
+  const api = asksNobody(mode) ? undefined : githubApi(inputs.githubToken);
   if (api === undefined) return [];
   const open = mode === 'refuse' ? blocks : warns;
   try {
@@ -25,10 +26,29 @@ export async function gateFindings({ inputs }: Parts): Promise<readonly Finding[
   }
 }
 
+/** With `off` and `confirm` no reviewers are expected. */
+function asksNobody(mode: RequireApproval): mode is 'off' | 'confirm' {
+  return mode === 'off' || mode === 'confirm';
+}
+
+/** With `confirm`: who dispatched the run repeated the plan digest, or `judgePlan` had refused. */
+export function confirmedGate({ inputs }: Parts): Gate | undefined {
+  if (inputs.requireApproval !== 'confirm' || inputs.planDigest === undefined) return undefined;
+  return {
+    environment: inputs.environments[0] ?? '',
+    passage: 'confirmed',
+    approvals: [{ by: runOrigin().dispatchedBy || currentRun().actor, comment: confirmation }],
+    ambiguous: false,
+    notLaterThan: new Date().toISOString(),
+  };
+}
+
+const confirmation = 'repeated the plan digest; nobody else was asked';
+
 /** How this job came past its environment. Never throws, so it may be under way beside other work. */
 export async function askGate({ inputs }: Parts): Promise<Gate | undefined> {
   const [environment] = inputs.environments;
-  if (environment === undefined || inputs.requireApproval === 'off' || inputs.dryRun)
+  if (environment === undefined || asksNobody(inputs.requireApproval) || inputs.dryRun)
     return undefined;
   const api = githubApi(inputs.githubToken);
   return api && (await passGate(api, environment, currentRun()));
@@ -36,7 +56,7 @@ export async function askGate({ inputs }: Parts): Promise<Gate | undefined> {
 
 /** Refuses, or warns, where nobody approved. In the freeze it only warns: there is no way back to before. */
 export function refuseOpenGate(gate: Gate | undefined, { inputs }: Parts, state: State): void {
-  if (gate === undefined || inputs.requireApproval === 'off') return;
+  if (gate === undefined || asksNobody(inputs.requireApproval)) return;
   const warning = judgeGate(gate, inputs.requireApproval, isFrozen(state));
   if (warning !== undefined) log.warning(warning);
 }

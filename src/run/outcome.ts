@@ -10,9 +10,13 @@ import { gateInWords } from '../github/gate.ts';
 import { writeBundle } from '../report/bundle.ts';
 import { downtimeSeconds } from '../report/downtime.ts';
 import { stageRuns } from '../report/durations.ts';
+import { goingOn } from '../report/going-on.ts';
+import { type ApprovedPlan, planParts } from '../report/plan-difference.ts';
 import { type Report, summary } from '../report/summary.ts';
 import { timeline } from '../report/timeline.ts';
 import type { Parts } from './parts.ts';
+import { OtherPlan } from './plan-digest.ts';
+import { OutOfOrder } from './refusals.ts';
 import type { Result, StageOutcome } from './result.ts';
 
 /** Writes the report, and the bundle where the stage ends something, and sums up for the action. */
@@ -33,7 +37,7 @@ export async function outcome(
     planDigest: result.planDigest,
     steps: result.steps,
     findings: result.findings,
-    rrsets: (result.plan?.rrsets ?? []).map(
+    rrsets: (result.approved?.plan.rrsets ?? []).map(
       ({ before, after }) =>
         `${before.name} ${before.type}: ${before.values.join(', ') || 'nothing'} → ${after.values.join(', ') || 'nothing'}`,
     ),
@@ -42,15 +46,20 @@ export async function outcome(
     ...(result.runbook ? { runbook: result.runbook, waits: waitsIn(parts.inputs) } : {}),
     gate: result.gate && gateInWords(result.gate),
     failure: result.failure instanceof Error ? result.failure.message : undefined,
+    refused: result.refused === true,
+    differences: result.difference?.differences,
+    covered: result.approved && coveredBy(result.approved),
+    goingOn:
+      result.failure === undefined
+        ? undefined
+        : goingOn({ ...result.state, stage, pass: parts.inputs.pass, from: dispatchFrom(result) }),
     timeline: timeline(stageRuns(result.entries)),
   };
   const name = `mail-cutover-${parts.migration.name}-${stage}`;
   const path = join(process.env.RUNNER_TEMP ?? tmpdir(), `${name}.json`);
   const json = `${JSON.stringify(report, null, 2)}\n`;
   await writeFile(path, json);
-  // After a failure a host may be gone: what failed must not be hidden by that.
-  const audit =
-    result.failure === undefined ? await bundle(stage, parts, json, summary(report)) : undefined;
+  const audit = await bundle(stage, parts, result, json, summary(report));
   const journal =
     stage === 'finish' && !parts.inputs.dryRun ? await saveJournal(path, result) : undefined;
   return {
@@ -71,16 +80,29 @@ function waitsIn({ environments }: Inputs): number {
   return environments.filter((name) => /-(transfer-final|activate)$/.test(name)).length;
 }
 
+/** The stage to dispatch from after a failure, where it is not the failed one. */
+function dispatchFrom({ failure, state }: Result): string | undefined {
+  if (failure instanceof OtherPlan) return 'plan';
+  return failure instanceof OutOfOrder ? nextStage(state) : undefined;
+}
+
+/** Part by part what the digest stands for, to be compared with another plan's summary. */
+function coveredBy(approved: ApprovedPlan): readonly string[] {
+  return [...planParts(approved)].map(([name, values]) => `${name}: ${values.join(', ')}`);
+}
+
 const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];
 
-/** The audit bundle of the stages that end something; its path. */
+/** The audit bundle of the stages that end something, and of those that fail; its path. */
 async function bundle(
   stage: StageName,
   parts: Parts,
+  { entries, failure, refused }: Result,
   report: string,
   text: string,
 ): Promise<string | undefined> {
-  if (!bundledStages.includes(stage) || parts.inputs.dryRun) return undefined;
+  if (parts.inputs.dryRun || refused) return undefined;
+  if (failure === undefined && !bundledStages.includes(stage)) return undefined;
   const migration = parts.migration.name;
   const folder = join(process.env.RUNNER_TEMP ?? tmpdir(), `mail-cutover-${migration}-audit`);
   const versions = {
@@ -88,7 +110,11 @@ async function bundle(
     node: process.version,
     'mail-system': parts.migration['mail-system'],
   };
-  const lines = await Journal.readLines(parts.files);
+  // After a failure a host may be gone: what this run knows of the journal must do then.
+  const lines =
+    failure === undefined
+      ? await Journal.readLines(parts.files)
+      : entries.map((entry) => JSON.stringify(entry));
   await writeBundle(folder, { migration, lines, report, summary: text, versions });
   return folder;
 }

@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import type { StageName } from '../actions/stages.ts';
 import { version } from '../actions/version.ts';
 import { canonicalMigration } from '../config/load.ts';
+import type { Entry } from '../engine/journal.ts';
 import { UserError } from '../errors.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
-import { type Plan, readPlan } from '../stages/plan.ts';
+import { type ApprovedPlan, planDifference } from '../report/plan-difference.ts';
+import { readPlan } from '../stages/plan.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { log } from './log.ts';
 
@@ -19,34 +21,98 @@ const mailStages: readonly MailStage[] = [
   'finish',
 ];
 
-/** What a reviewer approves, as one hash (docs/architecture.md, "plan digest"). */
-export async function digest(context: StageContext, plan: Plan): Promise<string> {
+/** What a reviewer approves (docs/architecture.md, "plan digest"). */
+export async function approvedPlan(context: StageContext): Promise<ApprovedPlan> {
+  const plan = await readPlan(context);
   const titles: string[] = [];
   for (const stage of mailStages) {
     for (const step of await context.system.steps(stage, context)) titles.push(step.title);
   }
-  const approved = { migration: canonicalMigration(context.migration), version, plan, titles };
+  return { migration: canonicalMigration(context.migration), version, plan, titles };
+}
+
+export function digestOf(approved: ApprovedPlan): string {
   return createHash('sha256').update(JSON.stringify(approved)).digest('hex');
+}
+
+/** The plan is not the one that was approved. */
+export class OtherPlan extends UserError {
+  /** What is other, a line a part. */
+  readonly differences: readonly string[];
+
+  constructor(approved: string, current: string, differences: readonly string[]) {
+    const [first, ...more] = differences;
+    const what =
+      first === undefined ? '' : ` (${first}${more.length > 0 ? `; and ${more.length} more` : ''})`;
+    super(
+      `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…${what}. Run plan again, and have it approved`,
+    );
+    this.differences = differences;
+  }
+}
+
+/** Note of the journal that holds what a digest stands for. */
+export const planNote = 'plan';
+
+/** Undefined where `current` is what was approved. What is other is told where it is on record. */
+export function otherPlan(
+  approved: string | undefined,
+  current: string,
+  plan: ApprovedPlan | undefined,
+  entries: readonly Entry[],
+): OtherPlan | undefined {
+  if (approved === undefined || approved === current) return undefined;
+  const before = recordedPlan(entries, approved);
+  const after = plan ?? recordedPlan(entries, current);
+  return new OtherPlan(approved, current, before && after ? planDifference(before, after) : []);
+}
+
+export function recordedPlan(entries: readonly Entry[], digest: string): ApprovedPlan | undefined {
+  return entries.find(({ step, planDigest }) => step === planNote && planDigest === digest)?.data
+    ?.plan as ApprovedPlan | undefined;
 }
 
 /** Stages of the freeze spend no time on it: they keep to what `freeze` itself was checked against. */
 const digestedStages: readonly StageName[] = ['prepare', 'transfer', 'freeze'];
 
-/** The digest that counts for this stage. Throws where a difference must stop it, before `freeze`. */
-export async function approvedDigest(stage: StageName, context: StageContext): Promise<string> {
-  const recorded = context.entries().at(-1)?.planDigest;
-  const early = digestedStages.includes(stage) && context.inputs.pass !== 'final';
-  const current =
-    early || recorded === undefined ? await digest(context, await readPlan(context)) : recorded;
-  const differs = differentPlan(context.inputs.planDigest, current);
-  if (differs !== undefined && early) throw new UserError(differs);
-  if (differs !== undefined) log.warning(differs);
-  return current;
+/** Where no digest has to be repeated: what changes nothing, and the way back. */
+const unconfirmed: readonly StageName[] = ['plan', 'verify', 'rollback'];
+
+export interface JudgedPlan {
+  readonly planDigest: string;
+  /** Where the stage has looked at it. */
+  readonly plan: ApprovedPlan | undefined;
+  /** A difference that came too late to refuse. */
+  readonly difference: OtherPlan | undefined;
 }
 
-/** In one line that the plan is another than the approved one; undefined if it is the same. */
-export function differentPlan(approved: string | undefined, current: string): string | undefined {
-  return approved === undefined || approved === current
-    ? undefined
-    : `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…. Run plan again, and have it approved`;
+/**
+ * The plan that counts for this stage. Throws where a difference must stop it: before the end of
+ * `freeze`, and where the digest itself is the approval. Where none was given, that of the last
+ * `prepare` is what was approved.
+ */
+export async function judgePlan(stage: StageName, context: StageContext): Promise<JudgedPlan> {
+  const { planDigest: given, pass, requireApproval, dryRun } = context.inputs;
+  const entries = context.entries();
+  const confirmed = requireApproval === 'confirm' && !dryRun && !unconfirmed.includes(stage);
+  if (confirmed && given === undefined)
+    throw new UserError(
+      'input plan-digest: is missing, and require-approval is confirm; dispatch again with the digest from the summary of plan',
+    );
+  const recorded = entries.at(-1)?.planDigest;
+  const early = digestedStages.includes(stage) && pass !== 'final';
+  const plan = early || recorded === undefined ? await approvedPlan(context) : undefined;
+  const planDigest = plan === undefined ? (recorded ?? '') : digestOf(plan);
+  const approved = given ?? (stage === 'prepare' ? undefined : prepared(entries));
+  const difference = otherPlan(approved, planDigest, plan, entries);
+  if (difference !== undefined && (early || confirmed)) throw difference;
+  if (difference !== undefined) log.warning(difference.message);
+  return { planDigest, plan, difference };
+}
+
+/** The digest that the last `prepare` ran with. */
+function prepared(entries: readonly Entry[]): string | undefined {
+  return entries.findLast(
+    ({ kind, stage, ok }) => kind === 'stage-end' && stage === 'prepare' && ok === true,
+  )?.planDigest;
 }

@@ -3,8 +3,9 @@ import type { StepReport } from '../engine/runner.ts';
 import type { State } from '../engine/states.ts';
 import type { Gate } from '../github/gate.ts';
 import type { Finding } from '../mail-systems/mail-system.ts';
+import type { ApprovedPlan } from '../report/plan-difference.ts';
 import type { RunbookStage } from '../report/summary.ts';
-import type { Plan } from '../stages/plan.ts';
+import type { OtherPlan } from './plan-digest.ts';
 
 /** What a stage hands back to its action. */
 export interface StageOutcome {
@@ -18,8 +19,9 @@ export interface StageOutcome {
   readonly downtimeSeconds?: number;
   /** Markdown for the job summary. */
   readonly summary: string;
+  /** Of some stages; of a failed one too. */
   readonly outputs?: Readonly<Record<string, string>>;
-  /** Why the stage failed; then only the summary counts. */
+  /** Why the stage failed. */
   readonly failure?: unknown;
 }
 
@@ -29,10 +31,14 @@ export interface Result {
   readonly planDigest: string;
   readonly steps: readonly StepReport[];
   readonly findings: readonly Finding[];
-  readonly plan?: Plan | undefined;
+  readonly approved?: ApprovedPlan | undefined;
+  /** How the plan is other than what was approved. */
+  readonly difference?: OtherPlan | undefined;
   readonly stateBefore?: State;
   readonly runbook?: readonly RunbookStage[];
   readonly gate?: Gate | undefined;
   /** Why it stopped; a summary is written all the same. */
   readonly failure?: unknown;
+  /** It stopped before it changed anything. */
+  readonly refused?: boolean;
 }

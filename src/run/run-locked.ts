@@ -19,6 +19,9 @@ export async function locked(
   const run = currentRun();
   const holder = `${run.actor} in ${stage} of run ${run.run}.${run.attempt} (${randomUUID().slice(0, 8)})`;
   await Promise.all(alive(parts).map((host) => host.install()));
+  // On a full disk not even the lock can be taken: what lies ready for a way back is given up first.
+  if (stage === 'rollback')
+    await Promise.all(alive(parts).map((host) => host.lockWord('make-room', [])));
   core.saveState(jobState.lockHolder, holder);
   let lock: Lock | undefined;
   try {
@@ -32,6 +35,12 @@ export async function locked(
         step: 'force-unlock',
         text: `lock taken from ${former}`,
       });
+    if (!endsSomething.includes(stage))
+      await Promise.all(
+        alive(parts).map((host) =>
+          host.edit('reserve', [], { purpose: 'keep room for a way back' }),
+        ),
+      );
     const result = await work(journal);
     if (result.failure === undefined) core.saveState(jobState.keyGone, 'true');
     return result;
@@ -39,6 +48,9 @@ export async function locked(
     await lock?.release();
   }
 }
+
+/** Stages that need no room for a way back: they are it, or there is none any more. */
+const endsSomething: readonly SteppedStage[] = ['rollback', 'finish'];
 
 /** Who has the lock, or had it last. */
 async function holderNow(hosts: readonly HostFiles[]): Promise<string> {

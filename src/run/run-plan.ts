@@ -1,15 +1,14 @@
 import { Journal } from '../engine/journal.ts';
-import { UserError } from '../errors.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
 import type { RunbookStage } from '../report/summary.ts';
-import { findings as allFindings, readPlan } from '../stages/plan.ts';
+import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, stages } from '../stages/registry.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { gateFindings } from './gates.ts';
 import { log } from './log.ts';
 import { contextOf, isFrozen, observed, type Parts, sinceRollback } from './parts.ts';
-import { differentPlan, digest } from './plan-digest.ts';
+import { approvedPlan, digestOf, otherPlan } from './plan-digest.ts';
 import { blockedBy } from './refusals.ts';
 import type { Result } from './result.ts';
 
@@ -27,16 +26,16 @@ export async function runPlan(parts: Parts): Promise<Result> {
   const found = [...ofHosts, ...ofGates];
   const failure = blockedBy(found);
   const seen = { entries, state, steps: [], findings: found };
-  if (failure !== undefined) return { ...seen, planDigest: '', failure };
+  if (failure !== undefined) return { ...seen, planDigest: '', failure, refused: true };
   for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
-  const plan = await readPlan(context);
-  const planDigest = await digest(context, plan);
+  const approved = await approvedPlan(context);
+  const planDigest = digestOf(approved);
   const runbook = await readRunbook(context);
-  const differs = differentPlan(parts.inputs.planDigest, planDigest);
-  const planned = { ...seen, planDigest, plan, runbook };
-  if (differs === undefined) return planned;
-  if (!isFrozen(state)) return { ...planned, failure: new UserError(differs) };
-  log.warning(differs);
+  const difference = otherPlan(parts.inputs.planDigest, planDigest, approved, entries);
+  const planned = { ...seen, planDigest, approved, runbook, difference };
+  if (difference === undefined) return planned;
+  if (!isFrozen(state)) return { ...planned, failure: difference, refused: true };
+  log.warning(difference.message);
   return planned;
 }
 

@@ -1,27 +1,60 @@
-import { Journal } from '../engine/journal.ts';
+import { type Entry, Journal } from '../engine/journal.ts';
 import { previewSteps, runSteps, type StepReport } from '../engine/runner.ts';
 import { mayRun, type State, stateOf } from '../engine/states.ts';
+import { UserError } from '../errors.ts';
 import type { Gate } from '../github/gate.ts';
 import { runOrigin } from '../github/run.ts';
 import { ConnectionLost } from '../hosts/ssh-connection.ts';
 import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
-import { askGate, refuseOpenGate } from './gates.ts';
+import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
 import { log } from './log.ts';
 import { contextOf, observed, type Parts, sinceRollback } from './parts.ts';
-import { approvedDigest } from './plan-digest.ts';
-import { blockedBy, demand } from './refusals.ts';
+import { type JudgedPlan, judgePlan, OtherPlan, planNote, recordedPlan } from './plan-digest.ts';
+import { Blocked, blockedBy, demand } from './refusals.ts';
 import type { Result } from './result.ts';
 import { locked } from './run-locked.ts';
 
-/** Runs one stage but `plan`: refuse, compare the digest, ask the gate, lock, steps. */
+/** Runs one stage but `plan`. A refusal is a result too: its reader needs to see where things stand. */
 export async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
-  const action = actionOf(stage, parts.inputs.pass);
-  const rules = { freezeMode: parts.migration.freeze.mode };
   const entries = await Journal.read(parts.files);
   // Asked while the hosts are: in the freeze every second counts.
   const asked = askGate(parts);
   const state = await observed(parts, entries);
+  const progress = { begun: false };
+  try {
+    return await judgeAndRun(stage, parts, { entries, state, asked, progress });
+  } catch (error) {
+    if (progress.begun || !(error instanceof UserError)) throw error;
+    return {
+      entries,
+      state,
+      planDigest: entries.at(-1)?.planDigest ?? '',
+      steps: [],
+      findings: error instanceof Blocked ? error.findings : [],
+      difference: error instanceof OtherPlan ? error : undefined,
+      failure: error,
+      refused: true,
+    };
+  }
+}
+
+interface Start {
+  readonly entries: readonly Entry[];
+  readonly state: State;
+  readonly asked: Promise<Gate | undefined>;
+  /** Set when the stage is on record as begun: from then on a failure is no refusal. */
+  readonly progress: { begun: boolean };
+}
+
+/** Refuses, compares the digest, asks the gate, locks, runs the steps. */
+async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Promise<Result> {
+  const { entries, state, asked, progress } = start;
+  const action = actionOf(stage, parts.inputs.pass);
+  const rules = {
+    freezeMode: parts.migration.freeze.mode,
+    newQueuesMail: parts.migration.qmail?.strategy === 'redirect',
+  };
   demand(mayRun(action, state, rules), stage, state);
   const context = contextOf(
     parts,
@@ -32,14 +65,15 @@ export async function runStage(stage: SteppedStage, parts: Parts): Promise<Resul
   const found = stage === 'prepare' ? await allFindings(context, 'prepare') : [];
   const failure = blockedBy(found);
   if (failure !== undefined) throw failure;
-  const planDigest = await approvedDigest(stage, context);
+  const judged = await judgePlan(stage, context);
+  const { planDigest, difference } = judged;
   if (parts.inputs.dryRun) {
     const steps: StepReport[] = [];
     const preview = await stages[stage](context);
     await previewSteps(preview.steps, { log, report: (step) => steps.push(step) });
-    return { entries, state, planDigest, steps, findings: found };
+    return { entries, state, planDigest, steps, findings: found, difference };
   }
-  const gate = await asked;
+  const gate = (await asked) ?? confirmedGate(parts);
   refuseOpenGate(gate, parts, state);
   return locked(parts, stage, planDigest, async (journal) => {
     // Read again under the lock: another run may have been at work until now.
@@ -48,11 +82,36 @@ export async function runStage(stage: SteppedStage, parts: Parts): Promise<Resul
     if (now.phase !== stateOf(journal.entries).phase) {
       await journal.append({ kind: 'note', stage, step: 'thawed', text: 'OLD thawed by itself' });
     }
-    const { steps, failure } = await runRecorded(parts, stage, now, journal, gate);
+    const begin = async () => {
+      await recordBegin(action, journal, judged, gate);
+      progress.begun = true;
+    };
+    const { steps, failure } = await runRecorded(parts, stage, now, journal, begin);
     const after = stateOf(journal.entries);
     const result = { entries: journal.entries, state: after, stateBefore: now, planDigest, steps };
-    return { ...result, findings: found, gate, ...(failure === undefined ? {} : { failure }) };
+    return {
+      ...result,
+      findings: found,
+      gate,
+      difference,
+      ...(failure === undefined ? {} : { failure }),
+    };
   });
+}
+
+/** Who runs it, who approved it, and what was approved. */
+async function recordBegin(
+  stage: string,
+  journal: Journal,
+  { planDigest, plan, difference }: JudgedPlan,
+  gate: Gate | undefined,
+): Promise<void> {
+  const data = { ...runOrigin(), ...(gate ? { gate } : {}) };
+  await journal.append({ kind: 'stage-begin', stage, data });
+  if (plan !== undefined && recordedPlan(journal.entries, planDigest) === undefined)
+    await journal.append({ kind: 'note', stage, step: planNote, data: { plan } });
+  if (difference !== undefined)
+    await journal.append({ kind: 'note', stage, step: 'other-plan', text: difference.message });
 }
 
 /** The steps of a stage, between its own two lines of the journal. */
@@ -61,7 +120,7 @@ async function runRecorded(
   stage: SteppedStage,
   state: State,
   journal: Journal,
-  gate: Gate | undefined,
+  begin: () => Promise<void>,
 ): Promise<{ readonly steps: readonly StepReport[]; readonly failure?: unknown }> {
   const action = actionOf(stage, parts.inputs.pass);
   const context = contextOf(
@@ -72,8 +131,7 @@ async function runRecorded(
   );
   const { steps, onFailure } = await stages[stage](context);
   const reports: StepReport[] = [];
-  const data = { ...runOrigin(), ...(gate ? { gate } : {}) };
-  await journal.append({ kind: 'stage-begin', stage: action, data });
+  await begin();
   try {
     await runSteps(steps, {
       journal,

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { command } from '../hosts/command.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -28,7 +27,7 @@ async function untilQuiet(context: StageContext): Promise<string> {
       most = Math.max(most, status.messages);
       quietSince = performance.now();
       log.info(`${status.messages} messages wait on OLD, the oldest for ${status.oldestSeconds} s`);
-      await old.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+      await system.flush(old);
     }
     if (performance.now() - quietSince >= quiet * 1000) break;
     await sleep(pollSeconds * 1000);

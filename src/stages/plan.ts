@@ -17,8 +17,8 @@ export interface Plan {
 export async function readPlan(context: StageContext): Promise<Plan> {
   const { stores, carried } = await contents(context);
   const [old, target] = await Promise.all([
-    context.system.fingerprint(context.old),
-    context.system.fingerprint(context.new),
+    context.system.fingerprint(context.old, context),
+    context.system.fingerprint(context.new, context),
   ]);
   return { stores, carried, fingerprints: { old, new: target }, rrsets: await rrsets(context) };
 }

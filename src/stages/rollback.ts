@@ -62,6 +62,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
           ? 'NEW sends what still comes to it on to OLD'
           : 'NEW is down; other servers try again and find OLD';
       }),
+      ...(await context.system.steps('after-rollback', context)),
     ],
     onFailure: () => serveOn(back),
   };
@@ -102,6 +103,7 @@ async function takeBack(context: StageContext): Promise<Stage> {
       oldServes(context),
       ...addressBack(context),
       ...(returned && !fenced && !taken ? [] : [undoNew(context, mustFence)]),
+      ...(await context.system.steps('after-rollback', context)),
     ],
   };
 }

@@ -22,10 +22,14 @@ export async function transfer(context: StageContext): Promise<Stage> {
         ],
         onFailure: () => dismissKey(context),
       };
-    case 'late':
+    case 'late': {
+      const steps = await context.system.steps('late', context);
+      if (steps.length > 0)
+        return { action: 'transfer late', steps, onFailure: () => dismissKey(context) };
       throw new UserError(
         `${context.migration['mail-system']}: no late pass is needed: what still reaches OLD goes on to NEW by itself. Run drain`,
       );
+    }
   }
 }
 

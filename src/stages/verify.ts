@@ -9,6 +9,7 @@ const foreignRecipient = 'nobody@relay-check.invalid';
 
 /** Evidence that NEW serves. Changes nothing. Every check says what it looked at. */
 export async function verify(context: StageContext): Promise<Stage> {
+  const { startTls, mailbox } = context.system.service;
   return {
     action: 'verify',
     steps: [
@@ -16,9 +17,13 @@ export async function verify(context: StageContext): Promise<Stage> {
       ...(context.migration.cutover === 'dns'
         ? [check('dns', 'Every authoritative server points at NEW', () => pointsAtNew(context))]
         : []),
-      check('smtp', 'NEW takes mail for its own users, with STARTTLS', () => takesMail(context)),
+      check('smtp', `NEW takes mail for its own users${startTls ? ', with STARTTLS' : ''}`, () =>
+        takesMail(context),
+      ),
       check('relay', 'NEW refuses to relay', () => refusesRelaying(context)),
-      check('imap', 'The probe mailbox opens over IMAP', () => opensMailbox(context)),
+      mailbox === 'imap'
+        ? check('imap', 'The probe mailbox opens over IMAP', () => opensMailbox(context))
+        : check('pop3', 'The probe mailbox opens over POP3', () => opensOverPop3(context)),
     ],
   };
 }
@@ -66,9 +71,9 @@ async function takesMail(context: StageContext): Promise<string> {
     throw new UserError(
       `${context.new.label}: port 25 answered ${answer.recipient.code} ${answer.recipient.lines.join(' ')}. Look at the mail log there`,
     );
-  if (!answer.startTls)
+  if (!answer.startTls && context.system.service.startTls)
     throw new UserError(`${context.new.label}: port 25 offers no STARTTLS. Look at smtpd_tls_*`);
-  return `${answer.greeting}; STARTTLS; recipient taken`;
+  return `${answer.greeting}; ${answer.startTls ? 'STARTTLS' : 'no STARTTLS'}; recipient taken`;
 }
 
 async function refusesRelaying(context: StageContext): Promise<string> {
@@ -116,6 +121,26 @@ async function opensMailbox(context: StageContext): Promise<string> {
   } catch (error) {
     throw new UserError(
       `${context.new.label}: ${mailbox} can't log in over IMAP on port 993. Check probe-password, then the Dovecot log`,
+      { cause: error },
+    );
+  } finally {
+    await tunnel.close();
+  }
+}
+
+/** Through the tunnel, so the password travels inside SSH. */
+async function opensOverPop3(context: StageContext): Promise<string> {
+  const mailbox = context.migration.probe?.mailbox;
+  const password = context.inputs.probePassword;
+  if (!mailbox || !password) return 'not looked at: no probe mailbox, or no probe-password';
+  const { countMessages } = await import('../mail-clients/pop3.ts');
+  const tunnel = await context.new.tunnel('127.0.0.1', 110);
+  try {
+    const messages = await countMessages({ port: tunnel.port, user: mailbox, password });
+    return `logged in, ${messages} messages`;
+  } catch (error) {
+    throw new UserError(
+      `${context.new.label}: ${mailbox} can't log in over POP3 on port 110. Check probe-password, then the checkpassword program there`,
       { cause: error },
     );
   } finally {

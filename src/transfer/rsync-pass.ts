@@ -93,6 +93,34 @@ function rsyncWords(item: Item, remoteShell: string, destination: string): reado
     : [...common, '--', item.path, destination];
 }
 
+export interface ListOptions extends Omit<PassOptions, 'items' | 'live' | 'log'> {
+  /** File on the source: absolute paths, one a line. */
+  readonly list: string;
+  /** Folder on the target under which the paths are put, with the folders above them. */
+  readonly into: string;
+}
+
+/** Copies listed files of the source into a folder of the target; nothing else there is touched. */
+export async function rsyncList(options: ListOptions): Promise<void> {
+  const { source, target, into, list } = options;
+  await target.change(command(['mkdir', '-p', '--', into], { purpose: 'make the folder' }));
+  const key = await createPassKey({ ...options, directories: [into] });
+  try {
+    const destination = `${key.destination}::${key.module(into)}/`;
+    await source.change(
+      command([...rsyncCommand, key.remoteShell, `--files-from=${list}`, '--', '/', destination], {
+        timeout: 6 * 3600,
+        purpose: 'copy what is new',
+      }),
+    );
+    await target.change(
+      command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),
+    );
+  } finally {
+    await key.remove();
+  }
+}
+
 export interface AsideOptions extends Omit<PassOptions, 'items' | 'live' | 'log'> {
   readonly paths: readonly string[];
   /** Folder on the target under which the paths are put, with the folders above them. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { EntryData } from '../../src/engine/journal.ts';
+import { type EntryData, sealed } from '../../src/engine/journal.ts';
 
 /*
  * For tests and for looking at pages: the journal of a migration with everything in it that a page
@@ -26,7 +26,7 @@ export function exampleJournal(): readonly string[] {
         .update(lines.at(-1) ?? '')
         .digest('hex'),
     };
-    lines.push(JSON.stringify(entry));
+    lines.push(sealed(entry));
   };
   const stage = (
     name: string,

@@ -104,7 +104,7 @@ describe.skipIf(program === undefined)('audit.html', () => {
   it('checks the chain by itself', async () => {
     const page = await open(whole, 'wide', 'light');
     expect(await page.$eval('#chain', (place) => place.textContent)).toBe(
-      `Whole: each of the ${lines.length} lines holds the hash of the one before.`,
+      `Whole: each of the ${lines.length} lines holds its own hash and that of the one before.`,
     );
     expect(await page.$eval('#head', (place) => place.textContent)).toMatch(/^[0-9a-f]{64}$/);
     await page.close();
@@ -113,7 +113,7 @@ describe.skipIf(program === undefined)('audit.html', () => {
   it('says which line was changed', async () => {
     const page = await open(edited, 'wide', 'light');
     expect(await page.$eval('#chain', (place) => place.textContent)).toBe(
-      'Broken: line 2 was changed or is missing.',
+      'Broken: line 1 was changed or is missing.',
     );
     await page.close();
   });

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { virtualUser } from '../lab/world.ts';
-import { activate, arrived, folder, type Scene, scene, send, serves } from './scene.ts';
-import { withoutDns } from './torture.ts';
+import { activate, arrived, folder, type Scene, scene, send, serves, withoutDns } from './scene.ts';
 
 /* NEW died after it was activated, and is off for good. */
 

@@ -1,22 +1,32 @@
-import { expect, test } from 'vitest';
-import { scene } from './scene.ts';
-import { type Covered, counting, everyStep, withoutDns } from './torture.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { courses, runCourse, sample } from '../torture/systematic.ts';
+import { complaints } from '../torture/verdict.ts';
+import { World } from '../torture/world.ts';
 
 /*
- * The short form of `npm run torture`: one migration there and back, whose runner is killed as each
- * step begins.
+ * The short form of `npm run torture -- --systematic`: one migration there and back under mail load,
+ * whose runner is killed once in every step of the stages between freeze and rollback, from a fixed
+ * seed.
  */
 
-test('killed as every step begins, there and back: each message once, one server', {
+const seed = 20;
+
+let world: World;
+
+beforeAll(async () => {
+  world = await World.start(() => undefined);
+});
+afterAll(() => world?.stop());
+
+test('killed in every step, there and back: each message once, one server', {
   timeout: 400_000,
 }, async () => {
-  const here = await scene(withoutDns);
-  const table: Covered = new Map();
-  try {
-    await everyStep(here, [40], counting(table));
-  } finally {
-    await here.end();
-  }
-  console.log([...table.keys()].join('\n'));
-  expect(table.size).toBeGreaterThan(25);
+  const course = courses.find(({ name }) => name === 'hold, to verify and back');
+  if (course === undefined) throw new Error('no such course');
+  const stages = ['freeze', 'transfer final', 'activate', 'rollback'] as const;
+  const { fired, verdict, failure } = await runCourse(world, course, sample(seed, stages), seed);
+  expect(failure).toBeUndefined();
+  expect(verdict && complaints(verdict)).toEqual([]);
+  expect(verdict?.delivered).toBe(verdict?.sent);
+  expect(new Set(fired.map(({ action, step }) => `${action}: ${step}`)).size).toBeGreaterThan(20);
 });

@@ -12,6 +12,14 @@ export interface Scene {
   readonly end: () => Promise<void>;
 }
 
+/** No DNS: its waits are tested elsewhere, and would be most of the time here. */
+export const withoutDns = {
+  cutover: 'address',
+  'address-command': ['true'],
+  'address-undo-command': ['true'],
+  dns: [],
+};
+
 export const folder = '/var/lib/mail-cutover/orchard';
 export type Side = 'old' | 'new';
 

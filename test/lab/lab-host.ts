@@ -97,6 +97,10 @@ export class LabHost {
     this.#layers = layers;
   }
 
+  get layers(): readonly string[] {
+    return this.#layers;
+  }
+
   /** A fresh disk, mounted and furnished but not booted. The host must be off. */
   async renew(size?: string): Promise<void> {
     if (this.running) throw new Error(`host ${this.name} is running`);

@@ -16,6 +16,8 @@ export interface LabOptions {
   readonly hosts?: readonly HostName[];
   /** What serves the zones. Default: bind. */
   readonly dnsServer?: DnsServer;
+  /** Seconds that answers of the zones may be cached for, before a migration. */
+  readonly ttl?: number;
   /** Boot the hosts. Default: true; without, each host is off until its `boot`. */
   readonly boot?: boolean;
 }
@@ -87,7 +89,11 @@ export class Lab {
     };
     const ready = (needsZone: boolean) => () => waitForNameServer(network[name].v4, needsZone);
     if (name === 'dns') {
-      return { ...common, ...authoritative(options.dnsServer ?? 'bind'), ready: ready(true) };
+      return {
+        ...common,
+        ...authoritative(options.dnsServer ?? 'bind', options.ttl),
+        ready: ready(true),
+      };
     }
     if (name === 'resolver') return { ...common, ...caching(), ready: ready(false) };
     return { ...common, program: 'systemd', furnish: () => {} };

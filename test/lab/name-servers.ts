@@ -34,12 +34,12 @@ function mailRecords(zone: string): string[] {
 }
 
 /** The zone as it stands before a migration. */
-export function zoneText(zone: string): string {
+export function zoneText(zone: string, seconds: number = ttl.before): string {
   const lines = [
     `$ORIGIN ${zone}.`,
-    `$TTL ${ttl.before}`,
+    `$TTL ${seconds}`,
     // The last number is how long a resolver remembers that a name does not exist (RFC 2308).
-    `@ SOA ns.${zone}. hostmaster.${zone}. 1 60 30 3600 ${ttl.lowered}`,
+    `@ SOA ns.${zone}. hostmaster.${zone}. 1 60 30 3600 ${Math.min(seconds, ttl.lowered)}`,
     `@ NS ns.${zone}.`,
     ...addressRecords('ns', network.dns),
     ...mailRecords(zone),
@@ -139,7 +139,10 @@ ${zoneEntries.join('')}`;
 }
 
 /** What the host with the zones runs, and the files it needs. */
-export function authoritative(server: DnsServer): {
+export function authoritative(
+  server: DnsServer,
+  seconds?: number,
+): {
   program: readonly string[];
   furnish: (root: string) => void;
 } {
@@ -155,7 +158,7 @@ export function authoritative(server: DnsServer): {
     program: ['/bin/sh', '-euc', `${prepare}; ${start}`],
     furnish(root) {
       write(root, `etc/${server}/lab.conf`, isBind ? bindConfiguration() : knotConfiguration());
-      for (const zone of zones) write(root, `${storage}/${zone}.zone`, zoneText(zone));
+      for (const zone of zones) write(root, `${storage}/${zone}.zone`, zoneText(zone, seconds));
     },
   };
 }

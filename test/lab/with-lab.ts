@@ -11,6 +11,7 @@ import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ensureExtraLayer, qmailLayer } from './extra-layer.ts';
 import { ensureBase } from './image.ts';
 import { runsFolder, runVariable } from './paths.ts';
 import { network } from './world.ts';
@@ -96,7 +97,9 @@ function forwardSignals(child: ReturnType<typeof enter>): void {
 const command = process.argv.slice(2);
 if (command.length === 0) fail('usage: node test/lab/with-lab.ts COMMAND ARGS…');
 checkMachine();
-await ensureBase(say).catch((error: Error) => fail(error.message));
+await ensureBase(say)
+  .then(() => ensureExtraLayer(qmailLayer, say))
+  .catch((error: Error) => fail(error.message));
 sweepRuns();
 const run = makeRun();
 const child = enter(run, command);

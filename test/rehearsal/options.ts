@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { afterDeath, forms, type WorkflowMove } from './by-workflow.ts';
 import { type SystemName, systemNames } from './systems/registry.ts';
 
 export interface RehearsalOptions {
@@ -12,6 +13,8 @@ export interface RehearsalOptions {
   readonly keep: boolean;
   readonly out: string | undefined;
   readonly seed: number | undefined;
+  /** Moves by migrate.yml under act. Undefined: by the built actions, one after the other. */
+  readonly workflow?: WorkflowMove | undefined;
 }
 
 export const help = `npm run rehearse -- [options]
@@ -27,6 +30,9 @@ message. Exit code 0 only when nothing was lost, doubled or bounced and no UID c
                      system does by itself)
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
+  --workflow FORM    gated or swift: by migrate.yml under act, in place of the actions one by one
+  --death WAY        with --workflow: the runner dies in the final pass; then go-on: a second dispatch
+                     goes on; roll-back: rollback.yml, and everything once more
   --out DIR          write rehearsal.json, the job summaries and the logs there
   --help             this text
 `;
@@ -44,6 +50,8 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
       seed: { type: 'string' },
       keep: { type: 'boolean', default: false },
       out: { type: 'string' },
+      workflow: { type: 'string' },
+      death: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -51,9 +59,11 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
   const system = systemNames.find((name) => name === values.system);
   if (system === undefined)
     throw new Error(`--system ${values.system}: write one of: ${systemNames.join(', ')}`);
-  const freeze = (['hold', 'stop'] as const).find((mode) => mode === values.freeze);
-  if (freeze === undefined && values.freeze !== undefined)
-    throw new Error(`--freeze ${values.freeze}: write hold or stop`);
+  const freeze = oneOf('freeze', ['hold', 'stop'], values.freeze);
+  const form = oneOf('workflow', forms, values.workflow);
+  const death = oneOf('death', afterDeath, values.death);
+  if (death !== undefined && form === undefined)
+    throw new Error('--death: is for --workflow; give that too');
   return {
     system,
     mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
@@ -63,7 +73,19 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
     seed: values.seed === undefined ? undefined : atLeast(0, 'seed', values.seed),
     keep: values.keep,
     out: values.out,
+    workflow: form === undefined ? undefined : { form, death },
   };
+}
+
+function oneOf<T extends string>(
+  name: string,
+  known: readonly T[],
+  text: string | undefined,
+): T | undefined {
+  const found = known.find((word) => word === text);
+  if (found === undefined && text !== undefined)
+    throw new Error(`--${name} ${text}: write ${known.join(' or ')}`);
+  return found;
 }
 
 function atLeast(least: number, name: string, text: string): number {

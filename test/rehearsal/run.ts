@@ -6,6 +6,7 @@ import { Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
 import { network } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
+import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
 import type { RehearsalOptions } from './options.ts';
 import type { Snapshot } from './store.ts';
@@ -46,6 +47,7 @@ export async function rehearse(
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
   inspect: (lab: Lab) => Promise<void>,
+  move: Mover = options.workflow === undefined ? runStages : byWorkflow(options.workflow),
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   say(
     `booting OLD, NEW, a name server and a resolver; ${options.mailboxes} mailboxes of ${options.messages} messages`,
@@ -53,7 +55,7 @@ export async function rehearse(
   const system = await rehearsedSystem(options.system);
   const lab = await system.start(options);
   try {
-    const result = await migrate(system, { lab, options }, say, watch);
+    const result = await migrate(system, { lab, options }, say, watch, move);
     await inspect(lab);
     return result;
   } finally {
@@ -66,6 +68,7 @@ async function migrate(
   scene: Scene,
   say: (line: string) => void,
   watch: (traffic: Traffic) => () => void,
+  move: Mover,
 ): Promise<{ rehearsal: Rehearsal; account: Account }> {
   const { lab, options } = scene;
   const places = (host: 'old' | 'new') => system.places(lab.host(host).root, options.mailboxes);
@@ -84,7 +87,7 @@ async function migrate(
       60,
       'mail reaches OLD',
     );
-    const moved = await runStages(system, scene, traffic, say);
+    const moved = await move(system, scene, traffic, say);
     await until(
       () => traffic.ledger.reachedNewByDns >= enough.byDns,
       120,
@@ -115,7 +118,15 @@ async function migrate(
   }
 }
 
-interface Moved {
+/** What moves the mail: the built actions one by one, or a workflow that runs them. */
+export type Mover = (
+  system: RehearsedSystem,
+  scene: Scene,
+  traffic: Traffic,
+  say: (line: string) => void,
+) => Promise<Moved>;
+
+export interface Moved {
   readonly stages: readonly StageFigures[];
   readonly frozen: Snapshot;
   readonly faults: readonly string[];
@@ -193,7 +204,7 @@ async function untilLowTtl(
 }
 
 /** Looks at OLD's queue until it is asked for the most it saw. */
-function watchQueue(lab: Lab): { most(): Promise<number> } {
+export function watchQueue(lab: Lab): { most(): Promise<number> } {
   let most = 0;
   let ended = false;
   const looking = (async () => {

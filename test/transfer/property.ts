@@ -145,6 +145,8 @@ async function main(): Promise<void> {
   for (let seed = first; seed < first + Number(values.runs); seed += 1) {
     try {
       total = sum(total, await tryOnce(seed));
+      const done = seed - first + 1;
+      if (done % 100 === 0) console.log(`${done} runs`);
     } catch (error) {
       console.error(`seed ${seed}: ${error instanceof Error ? error.message : error}`);
       process.exitCode = 1;

@@ -4,6 +4,7 @@ import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
+import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
 import { readDovecot } from './dovecot.ts';
 import {
@@ -61,20 +62,28 @@ export function activateSteps(context: MailContext): readonly Step[] {
   ];
 }
 
-/** `hold`, on the source: what waits in its queue, and what still comes, goes on by the target's own door. */
+/**
+ * `hold`, on the source: what waits in its queue, and what still comes, goes on by the target's own
+ * doors, and port 25 refuses a recipient only when the target does.
+ */
 export function forwardSteps(context: MailContext): readonly Step[] {
   const { source, target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
-  const { transport } = names(migration);
+  const { transport, late } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
   return [
     {
       id: 'forward',
-      title: `Send the mail that waits on ${called(source)} on to ${called(target)}`,
-      done: async () =>
-        (await has(source, 'forwarding')) &&
-        routesTo(await demandPostfix(source), context, `${transport}:`) &&
-        (await loaded(source, context)),
+      title: `Send the mail that waits on ${called(source)} on to ${called(target)}, and ask ${called(target)} about recipients`,
+      done: async () => {
+        if (!(await has(source, 'forwarding'))) return false;
+        const postfix = await demandPostfix(source);
+        return (
+          routesTo(postfix, context, `${transport}:`) &&
+          asks(context, postfix) &&
+          (await loaded(source, context))
+        );
+      },
       do: async () => {
         // Who owns never forwards, and who forwards never owns: a loop needs two that forward.
         if (!(await has(target, 'owner')))
@@ -82,13 +91,18 @@ export function forwardSteps(context: MailContext): readonly Step[] {
             `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
           );
         await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
-        const entry = transportEntry(context, await fingerprint(target, context));
-        await source.edit('master', ['freeze', 'transport', `${transport}/unix`, entry]);
+        const door = await fingerprint(target, context);
+        for (const name of [transport, late]) {
+          const entry = transportEntry(context, name, door);
+          await source.edit('master', ['freeze', name, `${name}/unix`, entry]);
+        }
         const held = await source.read(
           command(['cat', '--', names(migration).routes], { purpose: 'read the routes' }),
         );
         const table = redirectedWhole(held.stdout.toString('utf8'), destination);
-        await route(context, await demandPostfix(source), table, destination);
+        const postfix = await demandPostfix(source);
+        await startAsking(context, postfix);
+        await route(context, postfix, table, destination, await askingSettings(context, postfix));
         await reloadPostfix(source);
         await untilLoaded(context);
         await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));

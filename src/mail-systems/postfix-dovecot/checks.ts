@@ -5,6 +5,7 @@ import { blocks, type Contents, type Finding, type MailContext, warns } from '..
 import { copyChecks } from './copy-checks.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { emptiness } from './emptiness.ts';
+import { latePort } from './names.ts';
 import { missingOwners, ownersOf } from './owners.ts';
 import { localDomains, type Postfix, readPostfix } from './postfix.ts';
 import { room } from './room.ts';
@@ -53,8 +54,7 @@ export async function checks(
     ...(fresh
       ? await emptiness(target, {
           stores: [...new Set([...stores, ...newDovecot.paths])],
-          queueDirectory: newPostfix.parameters.get('queue_directory') ?? '/var/spool/postfix',
-          doorPort: context.migration['late-mail'].port,
+          doorPorts: [context.migration['late-mail'].port, latePort(context.migration)],
         })
       : []),
   ];

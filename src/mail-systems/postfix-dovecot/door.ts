@@ -2,15 +2,19 @@ import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { names } from './names.ts';
+import { readDovecot } from './dovecot.ts';
+import { latePort, names } from './names.ts';
+import { readPostfix } from './postfix.ts';
+import { effective, option, publicServices, splitQuota } from './public-service.ts';
 
 const group = 'door';
 
 /**
- * The target's own door for late mail: a listener that only the source can use, known by its
- * certificate. The source has done all that is done once (address mappings, recipient checks,
- * milters, greylisting, SPF), so the door does none of it again: an alias that names itself and
- * another expands once.
+ * The target's own doors for late mail: listeners that only the source can use, known by its
+ * certificate. What waited in the source's queue comes by the first: the source has done all that is
+ * done once (address mappings, recipient checks, milters, greylisting, SPF), so this door does none of
+ * it again, and an alias that names itself and another expands once. What the source accepts later
+ * comes by the second, which judges recipients and maps addresses, because the source does no longer.
  */
 export function doorSteps(context: MailContext): readonly Step[] {
   const { old, new: fresh, target, migration } = context;
@@ -27,7 +31,7 @@ export function doorSteps(context: MailContext): readonly Step[] {
     },
     {
       id: 'door',
-      title: `Set up the door for late mail on ${called(target)}, port ${migration['late-mail'].port}`,
+      title: `Set up the doors for late mail on ${called(target)}, ports ${migration['late-mail'].port} and ${latePort(migration)}`,
       done: () => doorStands(context),
       do: () => buildDoor(context),
       undo: async () => {
@@ -66,11 +70,12 @@ async function makeCertificate(host: MailHost, context: MailContext): Promise<vo
 }
 
 async function doorStands(context: MailContext): Promise<boolean> {
-  const { clients, door } = names(context.migration);
+  const { clients, door, lateDoor } = names(context.migration);
   const result = await context.target.read(
     script(
-      '[ -e "$1" ] && grep -qF -- "$2" "$1" && [ -n "$(postconf -M "$3" 2>/dev/null)" ] || exit 1',
-      [clients, await fingerprint(context.source, context), door],
+      `[ -e "$1" ] && grep -qF -- "$2" "$1" || exit 1
+       for door in "$3" "$4"; do [ -n "$(postconf -M "$door" 2>/dev/null)" ] || exit 1; done`,
+      [clients, await fingerprint(context.source, context), door, lateDoor],
       { allow: [0, 1], purpose: 'look at the door' },
     ),
   );
@@ -79,7 +84,7 @@ async function doorStands(context: MailContext): Promise<boolean> {
 
 async function buildDoor(context: MailContext): Promise<string> {
   const { source, target, migration } = context;
-  const { clients, door } = names(migration);
+  const { clients, door, lateDoor } = names(migration);
   const allowed = await fingerprint(source, context);
   await target.edit('file', [group, 'clients', clients, '644', 'root:root'], {
     stdin: `${allowed} ${source.role}\n`,
@@ -88,6 +93,9 @@ async function buildDoor(context: MailContext): Promise<string> {
   await target.edit('master', [group, 'door', door, doorEntry(context)], {
     purpose: 'set up the door',
   });
+  await target.edit('master', [group, 'late-door', lateDoor, await lateDoorEntry(context)], {
+    purpose: 'set up the second door',
+  });
   // A target that is fenced reads master.cf when it starts.
   await target.edit('reload', [], { purpose: 'reload Postfix' });
   return `only the certificate ${allowed.slice(0, 23)}… may use it`;
@@ -95,8 +103,46 @@ async function buildDoor(context: MailContext): Promise<string> {
 
 /** smtpd(8), for one client, without anything that OLD has done already. */
 function doorEntry(context: MailContext): string {
+  return doorService(
+    context,
+    context.migration['late-mail'].port,
+    [
+      'smtpd_recipient_restrictions=permit_tls_clientcerts,reject',
+      'smtpd_proxy_filter=',
+      'content_filter=',
+      'receive_override_options=no_address_mappings,no_unknown_recipient_checks,no_header_body_checks,no_milters',
+    ].map((word) => `-o ${word}`),
+  );
+}
+
+/**
+ * The same, but it judges recipients as the target's own port 25 does, its quota included, and maps
+ * addresses. Filters run here, because the source skips its own; milters ran there. What is refused
+ * for another reason than the recipient is refused for now, so that a fault of this door never
+ * makes the source turn mail away for good.
+ */
+async function lateDoorEntry(context: MailContext): Promise<string> {
+  const [postfix, dovecot] = await Promise.all([
+    readPostfix(context.target),
+    readDovecot(context.target),
+  ]);
+  const open = postfix && publicServices(postfix)[0];
+  const own = (parameter: string) => (open ? effective(open, postfix, parameter) : '');
+  const { quota } = splitQuota(own('smtpd_recipient_restrictions'), dovecot);
+  const judges = ['reject_unlisted_recipient', ...quota, 'permit_tls_clientcerts', 'reject'];
+  return doorService(context, latePort(context.migration), [
+    option('smtpd_recipient_restrictions', judges.join(', ')),
+    '-o smtpd_reject_unlisted_recipient=yes',
+    '-o reject_code=450',
+    option('smtpd_proxy_filter', own('smtpd_proxy_filter')),
+    option('content_filter', own('content_filter')),
+    '-o receive_override_options=no_header_body_checks,no_milters',
+  ]);
+}
+
+function doorService(context: MailContext, port: number, own: readonly string[]): string {
   const { clients, certificate } = names(context.migration);
-  const options = [
+  const common = [
     'syslog_name=postfix/late',
     'smtpd_tls_security_level=encrypt',
     'smtpd_tls_wrappermode=no',
@@ -110,30 +156,32 @@ function doorEntry(context: MailContext): string {
     `relay_clientcerts=texthash:${clients}`,
     'smtpd_client_restrictions=permit_tls_clientcerts,reject',
     'smtpd_relay_restrictions=permit_tls_clientcerts,reject',
-    'smtpd_recipient_restrictions=permit_tls_clientcerts,reject',
     'smtpd_helo_restrictions=',
     'smtpd_helo_required=no',
     'smtpd_sender_restrictions=',
     'smtpd_data_restrictions=',
     'smtpd_end_of_data_restrictions=',
     'smtpd_sasl_auth_enable=no',
-    'smtpd_proxy_filter=',
     'smtpd_milters=',
-    'content_filter=',
     'smtpd_client_connection_rate_limit=0',
     'smtpd_client_connection_count_limit=0',
     'smtpd_client_message_rate_limit=0',
     'smtpd_client_recipient_rate_limit=0',
     'smtpd_recipient_limit=100000',
-    'receive_override_options=no_address_mappings,no_unknown_recipient_checks,no_header_body_checks,no_milters',
-  ];
-  const port = context.migration['late-mail'].port;
-  return `${port} inet n - y - - smtpd ${options.map((option) => `-o ${option}`).join(' ')}`;
+  ].map((word) => `-o ${word}`);
+  return `${port} inet n - y - - smtpd ${[...common, ...own].join(' ')}`;
 }
 
-/** smtp(8) on the source, to the door and nowhere else; overrides whatever it does for other mail. */
-export function transportEntry(context: MailContext, doorFingerprint: string): string {
-  const { certificate, transport } = names(context.migration);
+/**
+ * smtp(8) on the source, to a door and nowhere else; overrides whatever it does for other mail. What a
+ * door refuses stays in the queue: a host that has given service away bounces nothing (soft_bounce).
+ */
+export function transportEntry(
+  context: MailContext,
+  transport: string,
+  doorFingerprint: string,
+): string {
+  const { certificate } = names(context.migration);
   const options = [
     'syslog_name=postfix/late',
     'smtp_tls_security_level=fingerprint',
@@ -156,6 +204,8 @@ export function transportEntry(context: MailContext, doorFingerprint: string): s
     'smtp_delivery_status_filter=',
     'smtp_bind_address=',
     'smtp_bind_address6=',
+    'smtp_address_verify_target=rcpt',
+    'soft_bounce=yes',
   ];
   return `${transport} unix - - y - - smtp ${options.map((option) => `-o ${option}`).join(' ')}`;
 }

@@ -2,6 +2,7 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding } from '../mail-system.ts';
+import { countQueue } from './queue.ts';
 
 /** TCP ports of mail, and who may be found listening there before the move. */
 const mailPorts = [24, 25, 110, 143, 465, 587, 993, 995, 4190];
@@ -12,15 +13,14 @@ export async function emptiness(
   target: MailHost,
   options: {
     readonly stores: readonly string[];
-    readonly queueDirectory: string;
-    /** Port of the door for late mail, which must be free. */
-    readonly doorPort: number;
+    /** Ports of the doors for late mail, which must be free. */
+    readonly doorPorts: readonly number[];
   },
 ): Promise<Finding[]> {
   const [mail, queued, listeners] = await Promise.all([
     firstMail(target, options.stores),
-    queueFiles(target, options.queueDirectory),
-    foreignListeners(target, options.doorPort),
+    countQueue(target),
+    foreignListeners(target, options.doorPorts),
   ]);
   return [
     ...mail.map((path) =>
@@ -40,8 +40,8 @@ export async function emptiness(
     ...listeners.map(({ port, program }) =>
       blocks(
         `${target.label}: ${program} listens on port ${port} and is not part of this mail system`,
-        port === options.doorPort
-          ? 'stop it, or set late-mail.port to a free port'
+        options.doorPorts.includes(port)
+          ? 'stop it, or set late-mail.port so that it and the next port are free'
           : 'stop it, or move it to another port',
       ),
     ),
@@ -69,33 +69,22 @@ async function firstMail(target: MailHost, stores: readonly string[]): Promise<r
     .map((path) => printable(Buffer.from(path, 'latin1')));
 }
 
-/** Counted as files, so that a stopped Postfix hides none. */
-async function queueFiles(target: MailHost, directory: string): Promise<number> {
-  const result = await target.read(
-    script(
-      `for queue in maildrop incoming active deferred hold; do
-         if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -printf x; fi
-       done`,
-      [directory],
-      { purpose: 'count the queue files' },
-    ),
-  );
-  return result.stdout.length;
-}
-
 interface Listener {
   readonly port: number;
   readonly program: string;
 }
 
-async function foreignListeners(target: MailHost, doorPort: number): Promise<readonly Listener[]> {
+async function foreignListeners(
+  target: MailHost,
+  doorPorts: readonly number[],
+): Promise<readonly Listener[]> {
   const result = await target.read(command(['ss', '-Hltnp'], { purpose: 'list the listeners' }));
   const foreign = new Map<string, Listener>();
   for (const line of result.stdout.toString('utf8').split('\n')) {
     const port = Number(/:(\d+)\s+\S+\s/.exec(line)?.[1]);
     const program = /users:\(\("([^"]+)"/.exec(line)?.[1] ?? 'a program without a name';
     const isForeign = mailPorts.includes(port) && !ourListeners.includes(program);
-    if (isForeign || port === doorPort) foreign.set(`${port} ${program}`, { port, program });
+    if (isForeign || doorPorts.includes(port)) foreign.set(`${port} ${program}`, { port, program });
   }
   return [...foreign.values()];
 }

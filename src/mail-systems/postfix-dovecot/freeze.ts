@@ -3,6 +3,7 @@ import { UserError } from '../../errors.ts';
 import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
+import { stopAsking, takeBackLate } from './asking.ts';
 import { readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
@@ -70,7 +71,7 @@ export function holdSteps(context: MailContext): readonly Step[] {
 export function endForwardSteps(context: MailContext): readonly Step[] {
   const { target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
-  const { hold: transport, routes } = names(migration);
+  const { hold: transport, late, routes } = names(migration);
   const ofTarget: MailContext = { ...context, source: target };
   return [
     {
@@ -82,6 +83,10 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
           command(['cat', '--', routes], { purpose: 'read the routes' }),
         );
         const destination = nowhere(transport);
+        await stopAsking(target);
+        await target.edit('master', [group, late, `${late}/unix`, holdEntry(late)], {
+          purpose: 'send nothing on',
+        });
         await route(
           ofTarget,
           await demandPostfix(target),
@@ -90,8 +95,9 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
         );
         await reloadPostfix(target);
         await untilLoaded(ofTarget);
+        const taken = await takeBackLate(target, context);
         await target.edit('remove', ['forwarding'], { purpose: 'note the end of the forward' });
-        return undefined;
+        return taken;
       },
     },
   ];

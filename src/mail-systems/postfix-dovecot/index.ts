@@ -1,5 +1,6 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { command } from '../../hosts/command.ts';
 import {
   type Contents,
   called,
@@ -27,6 +28,7 @@ import { refusals } from './refusals.ts';
 export const postfixDovecot: MailSystem = {
   name: 'postfix-dovecot',
   freezeModes: ['hold', 'stop'],
+  service: { startTls: true, mailbox: 'imap' },
   async refusals({ old, new: target }) {
     const [there, here] = await Promise.all([refusals(old), refusals(target)]);
     return [...there, ...here];
@@ -70,9 +72,16 @@ export const postfixDovecot: MailSystem = {
         return [callersStep(context)];
       case 'finish':
         return finishSteps(context);
+      // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.
+      case 'late':
+      case 'after-rollback':
+        return [];
     }
   },
   queue: (host) => queueStatus(host),
+  async flush(host) {
+    await host.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+  },
   removes: finishRemoves,
   erase: eraseStores,
 };

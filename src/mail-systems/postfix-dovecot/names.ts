@@ -10,6 +10,8 @@ export function names(migration: Migration) {
     hold: 'mail-cutover-hold',
     /** master.cf transport there that ends at the other host's own door. */
     transport: 'mail-cutover',
+    /** master.cf transport there for what was accepted after it gave service away, and for its questions. */
+    late: 'mail-cutover-late',
     /** Certificate and key with which the hosts know each other; never leaves its host. */
     certificate: `/etc/postfix/${tag}.pem`,
     /** On the host with the door: fingerprints that may use it. */
@@ -20,7 +22,14 @@ export function names(migration: Migration) {
     /** Tells whoever logs in why mail stands still. */
     greeting: (group: string) => `/etc/profile.d/${tag}-${group}.sh`,
     door: `${migration['late-mail'].port}/inet`,
+    /** The second door: addresses are judged and mapped there. */
+    lateDoor: `${latePort(migration)}/inet`,
   } as const;
+}
+
+/** The port after the first door's. */
+export function latePort(migration: Migration): number {
+  return migration['late-mail'].port + 1;
 }
 
 /** systemd units of Postfix and Dovecot. Debian's `postfix.service` only wraps `postfix@-.service`. */

@@ -85,7 +85,7 @@ export async function localDomains(
 }
 
 /** Keys and values of a list's word: a name itself, a file of names, or a table. */
-async function entriesOf(
+export async function entriesOf(
   host: Host,
   word: string,
 ): Promise<readonly (readonly [string, string])[]> {

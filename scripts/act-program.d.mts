@@ -1,0 +1,3 @@
+export const actVersion: string;
+export function actProgram(): string | undefined;
+export function installAct(): Promise<string | undefined>;

@@ -1,0 +1,181 @@
+import { script } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
+import { called, type MailContext } from '../mail-system.ts';
+import { readDovecot } from './dovecot.ts';
+import { latePort, names } from './names.ts';
+import { entriesOf, type Postfix, words } from './postfix.ts';
+import { effective, option, ownOptions, publicServices, splitQuota } from './public-service.ts';
+import { waitUntilNothing } from './waiting.ts';
+
+/*
+ * A host that has given service away knows its own users as they were. From then on its port 25 asks
+ * the other host about each recipient (ADDRESS_VERIFICATION_README of Postfix), maps no address, and
+ * sends what it takes to the other host's second door, marked by a content filter.
+ */
+
+/** Undo group of the freeze; `askingPrefix` begins the names of what ends with the forward. */
+const group = 'freeze';
+const askingPrefix = 'asking-';
+
+/** cleanup(8) for the questions: they must be about the address as it was given. */
+const cleanup = 'mail-cutover-cleanup';
+
+/** transport(5) of the second door of the other host. */
+export function lateDestination(context: MailContext): string {
+  const { target, migration } = context;
+  return `${names(migration).late}:[${target.address}]:${latePort(migration)}`;
+}
+
+/** Settings of main.cf: whom to ask, and for how long an answer counts. */
+export async function askingSettings(
+  context: MailContext,
+  postfix: Postfix,
+): Promise<Readonly<Record<string, string>>> {
+  const destination = lateDestination(context);
+  const aliasDomains = await virtualAliasDomains(context.source, postfix);
+  return {
+    // In memory: what an administrator's own table says is about this host, and older.
+    address_verify_map: '',
+    address_verify_transport_maps: `static:${destination}`,
+    address_verify_positive_refresh_time: '1m',
+    address_verify_positive_expire_time: '2m',
+    address_verify_negative_refresh_time: '1m',
+    address_verify_negative_expire_time: '2m',
+    // smtpd(8) refuses what is in such a domain and not in its own table, whatever else it is told.
+    ...(aliasDomains.length === 0
+      ? {}
+      : {
+          virtual_alias_domains: '',
+          virtual_mailbox_domains: [
+            ...words(postfix.parameters.get('virtual_mailbox_domains')),
+            ...aliasDomains,
+          ].join(' '),
+        }),
+  };
+}
+
+/** Makes the services of port 25 ask. Entered again after it was cut off it starts from what was there. */
+export async function startAsking(context: MailContext, postfix: Postfix): Promise<void> {
+  const { source } = context;
+  const dovecot = await readDovecot(source);
+  const edit = (id: string, key: string, entry: string) =>
+    source.edit('master', [group, `${askingPrefix}${id}`, key, entry], {
+      purpose: `let ${key} ask ${called(context.target)}`,
+    });
+  const noMaps = ['virtual_alias_maps', 'canonical_maps', 'recipient_canonical_maps']
+    .map((map) => option(map, ''))
+    .join(' ');
+  await edit('cleanup', `${cleanup}/unix`, `${cleanup} unix n - y - 0 cleanup ${noMaps}`);
+  const [verify = ''] = (
+    postfix.services.get('verify/unix') ?? 'verify unix - - y - 1 verify'
+  ).split(verifyMark);
+  await edit('verify', 'verify/unix', `${verify}${verifyMark}`);
+  for (const service of publicServices(postfix)) {
+    const was = (parameter: string) => effective(service, postfix, parameter);
+    const override = new Set([...words(was('receive_override_options')), 'no_address_mappings']);
+    const lists = ['smtpd_data_restrictions', 'smtpd_end_of_data_restrictions'];
+    const own = [
+      '-o smtpd_proxy_filter=',
+      option('receive_override_options', [...override].join(',')),
+      '-o local_recipient_maps=',
+      '-o virtual_mailbox_maps=',
+      '-o relay_recipient_maps=',
+      option(
+        'smtpd_recipient_restrictions',
+        [
+          'reject_unverified_recipient',
+          splitQuota(was('smtpd_recipient_restrictions'), dovecot).others,
+        ]
+          .filter(Boolean)
+          .join(', '),
+      ),
+      ...lists.map((list) => option(list, splitQuota(was(list), dovecot).others)),
+      '-o unverified_recipient_reject_code=550',
+      '-o unverified_recipient_defer_code=450',
+      '-o unverified_recipient_tempfail_action=defer',
+      '-o address_verify_poll_count=15',
+      '-o address_verify_poll_delay=1s',
+    ];
+    await edit(
+      service.key.replace('/', '-'),
+      service.key,
+      `${service.entry}${portMark(context)} ${own.join(' ')}`,
+    );
+  }
+}
+
+/** Whether every service of port 25 asks. */
+export function asks(context: MailContext, postfix: Postfix): boolean {
+  return publicServices(postfix).every(({ ours }) => ours.startsWith(portMark(context)));
+}
+
+const verifyMark = ` -o cleanup_service_name=${cleanup}`;
+
+function portMark({ target, migration }: MailContext): string {
+  return `${ownOptions}[${target.address}]:${latePort(migration)}`;
+}
+
+/**
+ * `host` takes service back: its port 25 judges by its own tables again. What it accepted for the
+ * other one waits unmapped and bound for the other's door: that is run through cleanup(8) now, for
+ * the first time (postsuper(1) -r), and only that. Its transport must deliver nothing by now.
+ */
+export async function stopAsking(host: MailHost): Promise<void> {
+  await host.edit('undo-prefix', [group, askingPrefix], { purpose: 'ask the other host no more' });
+}
+
+/** See `stopAsking`; after Postfix has loaded what that changed. */
+export async function takeBackLate(host: MailHost, { migration }: MailContext): Promise<string> {
+  const { late, transport } = names(migration);
+  await waitUntilNothing(host, sendingNow, {
+    args: [late, transport],
+    seconds: 120,
+    what: 'nothing is being sent to the other host',
+    cure: 'Look at the mail log, then run this stage again',
+  });
+  const result = await host.change(
+    script(requeue, [late], { timeout: 3600, purpose: 'take back what waits for the other host' }),
+  );
+  return result.stdout.toString('utf8').trim();
+}
+
+/** Prints the smtp(8) processes of the transports `$@`. */
+const sendingNow = String.raw`
+find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/smtp' -printf '%h\n' 2>/dev/null |
+while read -r process; do
+  words=$(tr '\0' ' ' < "$process/cmdline" 2>/dev/null) || continue
+  for name; do
+    case " $words" in *" -n $name "*) printf '%s\n' "$process" ;; esac
+  done
+done`;
+
+/** Queue files whose filter is `$1`, once each; postcat(1) tells. */
+const requeue = String.raw`
+list=$(mktemp /run/mail-cutover.XXXXXX)
+trap 'rm -f -- "$list"' EXIT
+postqueue -j > "$list"
+sed -n 's/.*"queue_id": "\([0-9A-Za-z]*\)".*/\1/p' "$list" | {
+  count=0
+  while read -r id; do
+    if postcat -e -q "$id" 2>/dev/null | grep -q "^content_filter: $1:"; then
+      postsuper -r "$id" 2>/dev/null
+      count=$((count + 1))
+    fi
+  done
+  printf '%s messages run through cleanup' "$count"
+}`;
+
+/**
+ * Domains whose addresses are all aliases. Only tables that can be listed are looked into; of others
+ * (SQL, LDAP) the host goes on judging itself.
+ */
+async function virtualAliasDomains(host: MailHost, postfix: Postfix): Promise<readonly string[]> {
+  const domains = new Set<string>();
+  for (const word of words(postfix.parameters.get('virtual_alias_domains'))) {
+    const entries = await entriesOf(host, word);
+    if (entries.length === 0 && word.includes(':')) return [];
+    for (const [key] of entries)
+      if (!key.includes('@') && key.includes('.')) domains.add(key.toLowerCase());
+  }
+  return [...domains];
+}
