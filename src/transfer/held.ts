@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import { mirrorProgram } from './mirror-program.ts';
-import { mirrorRequest, type PassKey } from './pass-key.ts';
+import { heldRequest, type PassKey } from './pass-key.ts';
 
 /**
  * A pass that is ready and waits on the source: the program has started, read its note and connected to
@@ -30,7 +30,7 @@ export async function holdOpen(source: Host, key: PassKey, migration: string, ta
       `umask 077
        mkdir -p -- "$1"
        cp -- "$2/mirror.pl" "$1/mirror.pl"
-       if ! perl "$1/mirror.pl" hold "$1/socket" "$3" "$4" "$5" "$2/items" ${key.remoteShell} "$6" '${mirrorRequest}' \\
+       if ! perl "$1/mirror.pl" hold "$1/socket" "$3" "$4" "$5" "$2/items" ${key.remoteShell} "$6" '${heldRequest}' \\
          < /dev/null > /dev/null 2> "$1/fault"; then cat "$1/fault" >&2; exit 5; fi`,
       [
         folderOf(migration),

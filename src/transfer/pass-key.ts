@@ -40,6 +40,8 @@ export interface PassKeyOptions {
 
 /** What the source asks the target for, so that the one forced command knows which end to start. */
 export const mirrorRequest = 'mail-cutover mirror';
+/** The same for a connection that waits, and takes the lock when it begins. */
+export const heldRequest = 'mail-cutover held';
 /** The same for tar(1), with the number of a store after it; the mirror program makes it of the other. */
 const tarRequest = 'mail-cutover tar';
 
@@ -162,12 +164,8 @@ awk -v tag=" mail-cutover $2 pass" 'substr($0, length($0) - length(tag) + 1) != 
 const admitKey = String.raw`
 expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
 ${withoutOurLine}
-# Under the lock's number, where there is one: who takes the lock over ends this end of a pass too.
-lock=$(printenv HOSTCTL_LOCK || :)
-run=
-if [ -n "$lock" ]; then run="/var/lib/mail-cutover/$2/bin/hostctl run $lock "; fi
-printf 'restrict,from="%s",expiry-time="%s",command="exec %ssh %s/door" %s\n' \
-  "$3" "$expiry" "$run" "$1" "$4" >> "$file.mail-cutover.$$"
+printf 'restrict,from="%s",expiry-time="%s",command="exec sh %s/door" %s\n' \
+  "$3" "$expiry" "$1" "$4" >> "$file.mail-cutover.$$"
 mv -f -- "$file.mail-cutover.$$" "$file"`;
 
 /**
@@ -180,13 +178,19 @@ mkdir -p -m 700 -- "$1"
 head -c "$6" > "$1/rsyncd.conf"
 itemsize=$7
 ${takeProgram}
+# Under the lock's number, where there is one: who takes the lock over ends this end of a pass too. What is
+# held open until then takes it when it begins.
+lock=$(printenv HOSTCTL_LOCK || :)
+run=
+if [ -n "$lock" ]; then run="/var/lib/mail-cutover/$2/bin/hostctl run $lock"; fi
 cat > "$1/door" <<END
 state=/var/lib/mail-cutover/$2
 case "\$SSH_ORIGINAL_COMMAND" in
-  '${mirrorRequest}') exec perl $1/mirror.pl receive "\$state" $1/items ;;
-  '${tarRequest} '*) exec perl $1/mirror.pl untar "\$state" $1/items "\$(printf %s "\$SSH_ORIGINAL_COMMAND" | tr -cd 0-9)" ;;
+  '${mirrorRequest}') exec $run perl $1/mirror.pl receive "\$state" $1/items ;;
+  '${heldRequest}') exec perl $1/mirror.pl receive "\$state" $1/items held ;;
+  '${tarRequest} '*) exec $run perl $1/mirror.pl untar "\$state" $1/items "\$(printf %s "\$SSH_ORIGINAL_COMMAND" | tr -cd 0-9)" ;;
 esac
-exec rsync --config=$1/rsyncd.conf --server --daemon .
+exec $run rsync --config=$1/rsyncd.conf --server --daemon .
 END
 ${admitKey}
 printf '%s\n' "$can" "$aes"`;

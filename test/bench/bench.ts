@@ -28,6 +28,9 @@ const help = `npm run bench -- [options]
 const migration = 'bench';
 const store = '/srv/store';
 
+/** Other work of the machine must not end a measurement. */
+const patience = { timeout: 7200 };
+
 interface Figures {
   readonly title: string;
   readonly ours: number[];
@@ -113,17 +116,17 @@ class Bench {
   theirs(text: string): Promise<number> {
     this.#forget();
     return seconds(async () => {
-      await this.#lab.host('old').mustSh(text);
-      await this.#lab.host('new').mustSh('sync -f /srv');
+      await this.#lab.host('old').mustSh(text, [], patience);
+      await this.#lab.host('new').mustSh('sync -f /srv', [], patience);
     });
   }
 
   run(text: string, args: readonly string[] = []): Promise<string> {
-    return this.#lab.host('old').mustSh(text, args);
+    return this.#lab.host('old').mustSh(text, args, patience);
   }
 
   onTarget(text: string): Promise<string> {
-    return this.#lab.host('new').mustSh(text);
+    return this.#lab.host('new').mustSh(text, [], patience);
   }
 
   #mailHost(role: 'old' | 'new'): MailHost {

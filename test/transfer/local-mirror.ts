@@ -31,7 +31,7 @@ export class LocalMirror {
     writeFileSync(this.#program, text);
     writeFileSync(
       this.#door,
-      'case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *) exec perl "$1" untar "$2" "$3" "$(printf %s "$4" | tr -cd 0-9)" ;; esac',
+      'case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *held) exec perl "$1" receive "$2" "$3" held ;; *) exec perl "$1" untar "$2" "$3" "$(printf %s "$4" | tr -cd 0-9)" ;; esac',
     );
   }
 
@@ -49,6 +49,18 @@ export class LocalMirror {
     return this.#run(['send', source.folder, ...this.#ends(source, target, kind)]);
   }
 
+  /** A pass that is killed, at both ends, after so many milliseconds, if it has not ended by then. */
+  async cut(source: Side, target: Side, milliseconds: number): Promise<void> {
+    const args = [this.#program, 'send', source.folder, ...this.#ends(source, target, 'store')];
+    const child = spawn('perl', args, { stdio: 'ignore', detached: true });
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    }, milliseconds);
+    await ended;
+    clearTimeout(timer);
+  }
+
   /** A pass of its own process; its end lies in the folder. */
   async detach(source: Side, target: Side, run: string): Promise<void> {
     await this.#run(['detach', run, source.folder, ...this.#ends(source, target, 'store')]);
@@ -58,12 +70,13 @@ export class LocalMirror {
   async hold(source: Side, target: Side, tag = 'tag'): Promise<void> {
     await this.release(source);
     const ends = this.#ends(source, target, 'store');
-    await this.#run(['hold', this.#socket(source), '1', tag, source.folder, ...ends]);
+    const words = [...ends.slice(0, -1), 'local held'];
+    await this.#run(['hold', this.#socket(source), '1', tag, source.folder, ...words]);
   }
 
-  /** The pass that is held. */
-  go(source: Side, tag = 'tag'): Promise<MirrorResult> {
-    return this.#run(['go', this.#socket(source), tag]);
+  /** The pass that is held, under a lock of this number. */
+  go(source: Side, tag = 'tag', lock = ''): Promise<MirrorResult> {
+    return this.#run(['go', this.#socket(source), tag], lock);
   }
 
   /** Ends what is held, and waits until it has. */
@@ -90,8 +103,9 @@ export class LocalMirror {
     return [items(source), 'sh', this.#door, this.#program, target.folder, there, 'local mirror'];
   }
 
-  #run(args: readonly string[]): Promise<MirrorResult> {
-    return run('perl', [this.#program, ...args], ['hold', 'detach'].includes(args[0] ?? ''));
+  #run(args: readonly string[], lock = ''): Promise<MirrorResult> {
+    const goesOn = ['hold', 'detach'].includes(args[0] ?? '');
+    return run('perl', [this.#program, ...args], goesOn, lock);
   }
 
   /** With whatever is still held: it ends when its folder is gone. */
@@ -102,8 +116,16 @@ export class LocalMirror {
 }
 
 /** What goes on by itself keeps standard error: nobody may wait for its end. */
-function run(program: string, args: readonly string[], goesOn: boolean): Promise<MirrorResult> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', goesOn ? 'ignore' : 'pipe'] });
+function run(
+  program: string,
+  args: readonly string[],
+  goesOn: boolean,
+  lock: string,
+): Promise<MirrorResult> {
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', goesOn ? 'ignore' : 'pipe'],
+    env: { ...process.env, HOSTCTL_LOCK: lock },
+  });
   let stdout = '';
   let stderr = '';
   child.stdout?.on('data', (chunk) => {

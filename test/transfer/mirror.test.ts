@@ -197,6 +197,29 @@ describe('a pass', () => {
     await expect(mirror.go(source)).rejects.toThrow('exit code 6: what is held');
   });
 
+  it('takes the lock when it begins, and does nothing where another has it', async () => {
+    await pass();
+    for (const side of [source, target]) {
+      mkdirSync(join(side.folder, 'lock'));
+      writeFileSync(join(side.folder, 'lock/number'), '7');
+    }
+    await mirror.hold(source, target);
+    writeFileSync(message('bert', 'new/1700000009.M9.host'), 'new');
+    await expect(mirror.go(source, 'tag', '6')).rejects.toThrow('taken over by lock 7');
+    expect(existsSync(join(target.root, 'bert/new/1700000009.M9.host'))).toBe(false);
+    await mirror.hold(source, target);
+    writeFileSync(join(target.folder, 'lock/number'), '8');
+    await expect(mirror.go(source, 'tag', '7')).rejects.toThrow('on the target: lock 7');
+    expect(existsSync(join(target.root, 'bert/new/1700000009.M9.host'))).toBe(false);
+    await mirror.hold(source, target);
+    await newTick(mirror);
+    await mirror.go(source, 'tag', '8');
+    expect(readdirSync(join(target.folder, 'lock/run'))).toContainEqual(
+      expect.stringMatching(/^8\./),
+    );
+    expect(treeImage(target.root)).toEqual(treeImage(source.root));
+  });
+
   it('ends what is held when told to', async () => {
     await pass();
     await mirror.hold(source, target);

@@ -53,6 +53,7 @@ async function liveLiveFinal(
     store.change(Math.floor(random() * 12));
     await newTick(mirror);
   }
+  if (random() < 0.2) await mirror.cut(source, target, random() * 150);
   const { counts } = await finalPass(mirror, [source, target], store, random);
   demandEqual(source.root, target.root);
   await newTick(mirror);
@@ -144,6 +145,8 @@ async function main(): Promise<void> {
   for (let seed = first; seed < first + Number(values.runs); seed += 1) {
     try {
       total = sum(total, await tryOnce(seed));
+      const done = seed - first + 1;
+      if (done % 100 === 0) console.log(`${done} runs`);
     } catch (error) {
       console.error(`seed ${seed}: ${error instanceof Error ? error.message : error}`);
       process.exitCode = 1;

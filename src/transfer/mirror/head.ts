@@ -124,6 +124,25 @@ sub lock_folder {
     die "another pass is still under way\n";
 }
 
+# What hostctl's "run" does for a command, for a process that was there before: from here on it works under
+# the lock of this number, and who takes the lock over ends it.
+sub enlist {
+    my ($folder, $number) = @_;
+    die "a pass without a lock\n" unless $number =~ /^[0-9]*$/;
+    if (-d "$folder/lock") {
+        my ($after) = (slurp('/proc/self/stat') // '') =~ /^.*\) (.*)/s;
+        my @fields = split ' ', $after;
+        mkdir "$folder/lock/run";
+        open(my $entry, '>', join '.', "$folder/lock/run/" . ($number || 0), $$, @fields[2, 19]);
+        open(my $shared, '>>', "$folder/lock/flock") or die "can't open the lock: $!\n";
+        my $tries = 0;
+        until (flock $shared, LOCK_SH | LOCK_NB) { die "the lock is taken\n" if $tries++ > 600; select undef, undef, undef, 0.05 }
+        our $enlisted = $shared; # open until the end
+    }
+    my $newest = slurp("$folder/lock/number") || 0;
+    die "lock $number was taken over by lock $newest\n" if ($number || 0) < $newest;
+}
+
 sub names_here {
     opendir(my $folder, '.') or die "can't read a folder: $!\n";
     return grep { $_ ne '.' && $_ ne '..' } readdir $folder;

@@ -77,15 +77,23 @@ sub await {
         return if $word eq 'release';
         if ($word eq 'ping') { print {$client} "held\n"; next }
         unlink $path;
+        my $number = $word =~ s/ lock ([0-9]*)$// ? $1 : '';
         if ($word ne "go $tag" || $noted_token eq '' || note_token() ne $noted_token) { print {$client} "fault 6 what is held is not of this pass\n"; return }
-        obey($client, $child);
+        obey($client, $child, $number);
         return;
     }
 }
 
 sub obey {
-    my ($client, $child) = @_;
-    my $is_done = eval { lap('start'); lock_folder($folder); pass($child); 1 };
+    my ($client, $child, $number) = @_;
+    my $is_done = eval {
+        lap('start');
+        enlist($folder, $number);
+        lock_folder($folder);
+        send_frame('N', $number);
+        pass($child);
+        1;
+    };
     print {$client} $is_done ? result() : "fault 5 $@";
     close $client;
     # Nobody waits for it any more.
@@ -105,7 +113,7 @@ sub speak {
 
 sub go {
     my ($path, $tag) = @_;
-    my $said = speak($path, "go $tag") // "fault 6 nothing is held\n";
+    my $said = speak($path, "go $tag lock " . ($ENV{HOSTCTL_LOCK} // '')) // "fault 6 nothing is held\n";
     if ($said =~ /^done /) { print $said; return }
     my ($code, $text) = $said =~ /^fault ([0-9]+) (.*)$/s ? ($1, $2) : (5, "the pass ended without a word\n");
     print STDERR $text;

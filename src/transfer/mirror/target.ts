@@ -7,13 +7,14 @@ my (@requested, @batch, @answer, $folders_in_batch, %pool, %pooled, @doomed);
 my %did = map { $_ => 0 } qw(renamed removed linked made fixed);
 
 sub receive_all {
-    ($folder, my $items_file) = @_;
+    ($folder, my $items_file, my $is_held) = @_;
     @items = read_items($items_file);
     open $in, '<&', \*STDIN;
     open $out, '>&', \*STDOUT;
     binmode $_ for $in, $out;
     send_frame('R', $byte_order);
     flush_frames();
+    enlist($folder, expect_frame('N')) if $is_held;
     my $token = expect_frame('H');
     lock_folder($folder);
     unlink "$folder/transfer-note"; # this host's own, of a pass in the other direction
