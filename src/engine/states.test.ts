@@ -211,6 +211,37 @@ describe('stateOf', () => {
     expect(stateName(stateOf([...stages, entry({ kind: 'note', step: 'thawed' })]))).toBe('copied');
   });
 
+  it('lets nothing build on a rollback that was cut off, until it or activate has ended', () => {
+    const rules: Rules = { freezeMode: 'hold' };
+    const forth = [
+      'prepare',
+      'transfer live',
+      'freeze',
+      'transfer final',
+      'activate',
+      'dns-cutover',
+    ].map((stage) => entry({ stage }));
+    const begun = [...forth, entry({ stage: 'rollback', kind: 'stage-begin' })];
+    const state = stateOf(begun);
+    expect(nextStage(state)).toBe('rollback');
+    for (const action of ['dns-cutover', 'drain', 'finish', 'prepare', 'freeze'] as const)
+      expect(mayRun(action, state, rules)).toMatchObject({
+        ok: false,
+        reason: expect.stringContaining('Run rollback again, or activate to stay with NEW'),
+      });
+    expect(mayRun('rollback', state, rules).ok).toBe(true);
+    expect(mayRun('activate', state, rules).ok).toBe(true);
+    expect(nextStage(stateOf([...begun, entry({ stage: 'activate' })]))).toBe('verify');
+    expect(stateOf([...begun, entry({ stage: 'rollback' })]).returning).toBeUndefined();
+    const early = stateOf([
+      ...forth.slice(0, 3),
+      entry({ stage: 'rollback', kind: 'stage-begin' }),
+      entry({ stage: 'rollback', ok: false }),
+    ]);
+    expect(mayRun('activate', early, rules).ok).toBe(false);
+    expect(mayRun('freeze', early, rules).ok).toBe(false);
+  });
+
   it('says where the world is sent', () => {
     expect(stateName({ phase: 'active', cut: true, verified: false })).toBe('active+cut');
   });

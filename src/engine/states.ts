@@ -24,6 +24,8 @@ export interface State {
   readonly cut: boolean;
   /** Whether the last pass's verification went well since the cutover. */
   readonly verified: boolean;
+  /** A rollback was begun and has not ended well: what it had done by then, only the hosts know. */
+  readonly returning?: true;
 }
 
 export const start: State = { phase: 'untouched', cut: false, verified: false };
@@ -67,6 +69,7 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
   if (action === 'plan' || action === 'verify') return yes;
   if (state.phase === 'finished')
     return no('this migration is finished. Start a new one under another name');
+  if (state.returning) return whileReturning(action, state);
   switch (action) {
     case 'prepare':
       return within(state, ['untouched', 'rolled-back', 'prepared', 'copied'], {
@@ -124,6 +127,14 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
   }
 }
 
+/** Until a rollback has ended, NEW may stand half taken back: nothing may build on it. */
+function whileReturning(action: StageAction, { phase }: State): Verdict {
+  const canStay = phase === 'active' || phase === 'drained';
+  if (action === 'rollback' || (action === 'activate' && canStay)) return yes;
+  const orStay = canStay ? ', or activate to stay with NEW' : '';
+  return no(`a rollback was begun and has not ended. Run rollback again${orStay}`);
+}
+
 /** Whether NEW must serve before the world is sent to it: until then its port 25 is closed. */
 function servesFirst({ freezeMode, newQueuesMail = false }: Rules): boolean {
   return freezeMode === 'hold' && !newQueuesMail;
@@ -131,6 +142,7 @@ function servesFirst({ freezeMode, newQueuesMail = false }: Rules): boolean {
 
 /** Which stage to run next, in words a person can use. */
 export function nextStage(state: State): string {
+  if (state.returning) return 'rollback';
   switch (state.phase) {
     case 'untouched':
     case 'rolled-back':
@@ -165,7 +177,7 @@ export function after(action: StageAction, state: State): State {
     case 'transfer final':
       return { ...state, phase: 'transferred' };
     case 'activate':
-      return { ...state, phase: 'active' };
+      return { phase: 'active', cut: state.cut, verified: state.verified };
     case 'dns-cutover':
       return { ...state, cut: true };
     case 'verify':
@@ -183,11 +195,13 @@ export function after(action: StageAction, state: State): State {
   }
 }
 
-/** Folds the journal into the state; only stages that ended well count. */
+/** Folds the journal into the state; only stages that ended well count, and a rollback that was begun. */
 export function stateOf(entries: readonly Entry[]): State {
   let state = start;
   for (const entry of entries) {
     if (entry.kind === 'stage-end' && entry.ok) state = after(entry.stage as StageAction, state);
+    if (entry.kind === 'stage-begin' && entry.stage === 'rollback')
+      state = { ...state, returning: true };
     // OLD's thaw, seen by a later stage: the freeze and all that rested on it are void.
     if (entry.kind === 'note' && entry.step === 'thawed') state = { ...state, phase: 'copied' };
   }

@@ -592,6 +592,7 @@ describe('edits and undo', () => {
     if (isRoot) execFileSync('chown', ['-R', '12:34', spool]);
     execFileSync('chmod', ['-R', '700', spool]);
     const before = tree(spool);
+    writeFileSync(join(base, 'frozen'), 'now');
     well(['queue', 'freeze', 'queue', spool]);
     well(['queue', 'freeze', 'queue', spool]);
     expect(Object.keys(tree(spool)).filter((name) => /\d$/.test(name))).toEqual(['bounce/4']);
@@ -742,6 +743,18 @@ describe('freeze, thaw and release', () => {
     well(['begin-freeze', '30']);
     well(['stop', 'freeze', 'stop-mail', 'mail.service']);
   };
+
+  it('goes on closing nothing once the limit has passed in the middle of it', () => {
+    freeze();
+    writeFileSync(join(base, 'deadline'), '1');
+    expect(well(['thaw-when-due'])).toBe('thawed');
+    expect(hostctl(['stop', 'freeze', 'stop-mail', 'mail.service'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('the freeze has reached its limit'),
+    });
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
+    expect(well(['thaw'])).toBe('not frozen');
+  });
 
   it('arms a timer that thaws, and thaw takes everything back', () => {
     freeze();

@@ -69,6 +69,9 @@ export function turned<C extends MailContext>(context: C): C {
   return { ...context, source: context.target, target: context.source };
 }
 
+/** The group of undo records by which `finish` closes OLD for good; kept after it. */
+export const finishedGroup = 'finished';
+
 /** How titles and messages call a host. */
 export function called(host: MailHost): string {
   return host.role.toUpperCase();

@@ -1,7 +1,7 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
-import { command } from '../hosts/command.ts';
-import { turned } from '../mail-systems/mail-system.ts';
+import { command, script } from '../hosts/command.ts';
+import { finishedGroup, turned } from '../mail-systems/mail-system.ts';
 import { endPasses } from '../transfer/ending.ts';
 import { restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
@@ -123,6 +123,7 @@ function undoNew(context: StageContext, keepFence: boolean): Step {
 function oldServes(context: StageContext): Step {
   return always('thaw', 'OLD serves again', async () => {
     await thaw(context, context.old);
+    await liftFence(context);
     // NEW's address may stand in a cache of Postfix's as one that does not answer.
     await context.old.change(
       command(['sh', '-c', 'postfix status 2>/dev/null && postqueue -f || :'], {
@@ -131,6 +132,23 @@ function oldServes(context: StageContext): Step {
     );
     return undefined;
   });
+}
+
+/** `finish` was cut off: it had closed OLD for good, and that is not so any more. */
+async function liftFence({ old, system }: StageContext): Promise<void> {
+  if (!(await has(old, 'fenced')) && !(await has(old, `undo/${finishedGroup}`))) return;
+  const { units } = await system.writers(old);
+  await old.edit('remove', ['fenced'], { purpose: 'lift the fence of OLD' });
+  // Those that the freeze had stopped, too: they could not start behind the fence.
+  await old.change(
+    script(
+      'for unit; do if systemctl is-enabled --quiet "$unit"; then systemctl start "$unit"; fi; done',
+      units,
+      { purpose: 'start the mail services' },
+    ),
+  );
+  // Last: as long as it is there, a rollback that was cut off here begins here again.
+  await old.edit('undo', [finishedGroup], { purpose: 'take the fence of OLD down' });
 }
 
 function addressBack(context: StageContext): readonly Step[] {

@@ -33,9 +33,9 @@ export class Load {
     });
     this.#submitters = new Submitters({
       ...{ ledger, resolver, mailboxes, backoff: 500 },
-      ...{ random: new Random(seed + 1), rate: 0.3 },
+      ...{ random: new Random(seed + 1), rate: 0.2 },
     });
-    this.#clients = new ImapClients({ resolver, mailboxes, seed: seed + 2, count: 3, pace: 1200 });
+    this.#clients = new ImapClients({ resolver, mailboxes, seed: seed + 2, count: 3, pace: 2000 });
     this.#mixture = new Mixture({
       ...{ mailboxes, random: new Random(seed + 3), bigEvery: 600_000 },
     });
@@ -50,7 +50,7 @@ export class Load {
       throw error;
     }
     load.#submitters.start();
-    load.#pacer.start(1.2, () => {
+    load.#pacer.start(0.6, () => {
       const { message, folder } = load.#mixture.next();
       load.#sender.submit(message, folder);
     });

@@ -49,7 +49,7 @@ export function watchJournal(lab: Lab, tell: (event: JournalEvent) => void): { s
       if (entry?.kind === 'intent' || entry?.kind === 'outcome')
         tell({ kind: entry.kind, step: entry.step ?? '', ok: entry.ok });
     }
-  }, 5);
+  }, 10);
   return { stop: () => clearInterval(timer) };
 }
 

@@ -2,14 +2,11 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext } from '../mail-system.ts';
+import { finishedGroup, type MailContext } from '../mail-system.ts';
 import { fence, fenced, has, runningUnits } from './freeze.ts';
 import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
 import { countQueue } from './queue.ts';
 import { waitUntilNothing } from './waiting.ts';
-
-/** Undo group on OLD that nobody undoes: its fence stays. */
-const group = 'finished';
 
 /** OLD is closed for good, and what carried late mail is taken away on both hosts. */
 export function finishSteps(context: MailContext): readonly Step[] {
@@ -62,7 +59,7 @@ export function finishSteps(context: MailContext): readonly Step[] {
           await host.change(
             command(['rm', '-f', '--', certificate], { purpose: 'remove the certificate' }),
           );
-          await host.edit('clean-up', [group], { purpose: 'remove timers and undo data' });
+          await host.edit('clean-up', [finishedGroup], { purpose: 'remove timers and undo data' });
         }
         return undefined;
       },
@@ -91,7 +88,7 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
   if (!(await has(old, 'released')) || !(await has(fresh, 'owner')))
     throw new UserError('NEW does not own the mailboxes, so OLD stays open. Run activate first');
   await demandEmptyQueue(old, 'Run drain again, then finish. OLD goes on sending it to NEW');
-  for (const unit of units) await old.edit('stop', [group, `stop-${unit}`, unit]);
+  for (const unit of units) await old.edit('stop', [finishedGroup, `stop-${unit}`, unit]);
   await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
     seconds: 60,
     what: 'Postfix is down',
@@ -100,11 +97,11 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
   try {
     await demandEmptyQueue(old, 'OLD runs again; run drain, then finish');
   } catch (error) {
-    await old.edit('undo', [group], { purpose: 'start the services again' });
+    await old.edit('undo', [finishedGroup], { purpose: 'start the services again' });
     throw error;
   }
   await old.edit('put', ['fenced'], { stdin: new Date().toISOString(), purpose: 'note the fence' });
-  await fence(old, group, 'fenced', context, units);
+  await fence(old, finishedGroup, 'fenced', context, units);
   return 'its queue is empty';
 }
 

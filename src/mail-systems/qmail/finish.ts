@@ -2,7 +2,7 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import type { MailContext } from '../mail-system.ts';
+import { finishedGroup, type MailContext } from '../mail-system.ts';
 import { mailboxPorts } from './freeze.ts';
 import { has, mark, unmark } from './marks.ts';
 import { restoreControl } from './prepare.ts';
@@ -10,8 +10,6 @@ import { ask, tell } from './program.ts';
 import { readQueue } from './queue.ts';
 import { until } from './until.ts';
 
-/** Undo group on OLD that nobody undoes: its fence stays. */
-const group = 'finished';
 const closed = ['send', 'smtpd', 'pop'] as const;
 
 export function finishSteps(context: MailContext): readonly Step[] {
@@ -45,7 +43,7 @@ export function finishSteps(context: MailContext): readonly Step[] {
               purpose: 'remove the lists',
             }),
           );
-          await host.edit('clean-up', [group], { purpose: 'remove timers and undo data' });
+          await host.edit('clean-up', [finishedGroup], { purpose: 'remove timers and undo data' });
         }
         return undefined;
       },
@@ -75,14 +73,14 @@ async function closeOld({ old, new: fresh, migration }: MailContext): Promise<st
   await demand(
     'Run drain again, then finish; mail for others may take its time, look at qmail-qread',
   );
-  await tell(old, ['close', group, 'smtpd']);
+  await tell(old, ['close', finishedGroup, 'smtpd']);
   try {
     await demand('OLD runs again; run drain, then finish');
   } catch (error) {
-    await old.edit('undo', [group], { purpose: 'start the services again' });
+    await old.edit('undo', [finishedGroup], { purpose: 'start the services again' });
     throw error;
   }
-  for (const role of closed) await tell(old, ['close', group, role]);
+  for (const role of closed) await tell(old, ['close', finishedGroup, role]);
   await mark(old, 'fenced');
   await until(old, () => open(old), {
     seconds: 60,
