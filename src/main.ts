@@ -43,7 +43,7 @@ export async function main(stage: StageName, inputs: Inputs): Promise<StageOutco
   }
 }
 
-/** Summary of a stage that could not begin: the reason, and what to do. */
+/** Summary of a stage that has no report of its own: the reason, and what to do. */
 export function refusalSummary(stage: StageName, message: string): string {
   return refusal(stage, message, [
     'Cure it, then dispatch the workflow again, from this stage. *Re-run jobs* takes the old commit and inputs.',

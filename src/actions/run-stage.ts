@@ -8,7 +8,7 @@ import type { StageName } from './stages.ts';
 interface Main {
   readonly main: (stage: StageName, inputs: Inputs) => Promise<StageOutcome>;
   readonly post?: (stage: StageName, inputs: Inputs) => Promise<void>;
-  /** Summary of an action that could not begin. */
+  /** Summary of an action that has no report. */
   readonly refusalSummary: (stage: StageName, message: string) => string;
 }
 

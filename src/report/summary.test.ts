@@ -147,9 +147,9 @@ describe('summary', () => {
     expect(text).toContain('### To go on\n\n- Dispatch with `from: plan`.');
   });
 
-  it('of an action that could not begin has every reason', () => {
+  it('of an action that has no report has every reason', () => {
     expect(refusal('plan', 'input ssh-key: is <b>missing', ['Hint.'])).toMatch(
-      /^## plan\n\n> \[!CAUTION\]\n> \*\*It did not begin\.\*\* input ssh-key: is &#60;b&#62;missing\n\n### To go on\n\n- Hint\.\n/,
+      /^## plan\n\n> \[!CAUTION\]\n> \*\*Stopped:\*\* input ssh-key: is &#60;b&#62;missing\n\n### To go on\n\n- Hint\.\n/,
     );
     expect(refusal('plan', 'one\ntwo', [])).toContain('### What is in the way\n\n- one\n- two');
   });

@@ -124,11 +124,11 @@ function verdict(report: Report, blocking: number): string {
   return box('TIP', `**Done.** Next: **${report.nextStage}**.`);
 }
 
-/** Of an action that could not even look at the hosts: bad input, a fault in the migration file, no connection. */
+/** Of an action that has no report: bad input, a fault in the migration file, no connection. */
 export function refusal(stage: string, message: string, hints: readonly string[]): string {
   return [
     `## ${stage}`,
-    `> [!CAUTION]\n> **It did not begin.** ${message.includes('\n') ? 'Each of these is in the way:' : plainText(message)}`,
+    `> [!CAUTION]\n> **Stopped:** ${message.includes('\n') ? 'each of these is in the way.' : plainText(message)}`,
     ...(message.includes('\n')
       ? list(
           'What is in the way',

@@ -33,7 +33,7 @@ function callerOfReadme(): string {
 test.skipIf(act === undefined)(
   'migrate.yml under act: a runner dies in the final pass, a second dispatch goes on',
   {
-    timeout: 400_000,
+    timeout: 900_000,
   },
   async () => {
     const records: DispatchRecord[] = [];
