@@ -12,7 +12,7 @@ test('a relay moves, and every message arrives once', { timeout: 600_000 }, asyn
       system: 'chatmail',
       mailboxes: 12,
       messages: 5,
-      rate: 5,
+      rate: 10,
       freeze: undefined,
       keep: false,
       out: undefined,

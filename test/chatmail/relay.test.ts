@@ -114,7 +114,7 @@ it('shows what a cmdeploy says that fails half-way, and goes on when it is mende
   expect(result.code).toBe(1);
   expect(result.log).toContain('cmdeploy: --> install on 10.77.0.12');
   expect(result.log).toContain('cmdeploy: --> Failed: configure');
-  expect(result.log).toContain('error: cmdeploy ended with 1: Deploy failed.');
+  expect(result.log).toContain('error: cmdeploy ended with 1: --> Failed: configure. Its output');
   expect(await running(here, 'new')).toEqual([]);
   await rm(join(checkout, 'stand-in/fail-before'));
   await here.must('prepare');
