@@ -100,8 +100,9 @@ tell() { # KIND ID up|down|hup|alrm|term
       case $3 in
         up) systemctl start "$2" ;;
         down) systemctl stop "$2" ;;
-        hup) systemctl kill -s HUP "$2" ;;
-        alrm) systemctl kill -s ALRM "$2" ;;
+        # The main process alone: systemctl kill reaches deliveries that are under way, too, and ALRM ends them.
+        hup) kill -HUP "$(pid_of "$1" "$2")" ;;
+        alrm) kill -ALRM "$(pid_of "$1" "$2")" ;;
         term) systemctl restart "$2" ;;
       esac ;;
   esac
