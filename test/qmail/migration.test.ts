@@ -194,7 +194,7 @@ describe('redirect, under systemd, in MySQL tables', () => {
 
   test.skipIf(process.env.QMAIL_TREE !== undefined)(
     'tables move with their numbers, aliases and hosts are redirected, no password is told',
-    { timeout: 300_000 },
+    { timeout: 600_000 },
     async () => {
       const { migration, lab } = here;
       const logs: string[] = [];
