@@ -126,6 +126,7 @@ sub count_apart {
 # --- the first time -------------------------------------------------------------------------------
 # Where the target has nothing, tar(1) at both ends brings the most of it: it needs a third of the
 # processor time a file. Whatever it misses, or finds half written, the listing after it puts right.
+my %tar_began; # by item
 sub bring_by_tar {
     my ($index, @command) = @_;
     # Only over the door that knows the word.
@@ -138,6 +139,7 @@ sub bring_by_tar {
     close $_ for $from, $to;
     my ($warmer, $rounds) = (0, 0);
     $doing = 'copying';
+    $tar_began{$index} = time;
     while (waitpid($tar, POSIX::WNOHANG()) == 0) {
         select undef, undef, undef, 0.2;
         my ($got, $from_disk) = read_by($tar);
@@ -481,12 +483,14 @@ sub send_files {
 # One entry that was just looked at, packed; and what is noted and kept of it.
 sub entry {
     my ($item, $folder_name, $name, $is_message, $noted, $before, $others) = @_;
-    my ($nlink, $uid, $gid, $mode, $inode, $size, undef, undef, $seconds, $nanoseconds) = fields();
+    my ($nlink, $uid, $gid, $mode, $inode, $size, $changed, undef, $seconds, $nanoseconds) = fields();
     my ($kind, $must, $group, $shown) = (kind($mode), 0, 0, $name);
     my $is_linked = $kind eq 'f' && $nlink > 1;
     if ($kind eq 'f') {
         if (!$is_message) {
             my $proven = $before && ($before->{$name} // $unknown) eq key();
+            # As it was before tar read it: what the target has with this size and mtime is what tar brought.
+            $proven ||= defined $tar_began{$item} && $changed < $tar_began{$item} - $young;
             $must = $items[$item]{kind} eq 'store' && !$proven ? 1 : 0;
             push @$noted, 'f', $name, lasting_key();
         }
