@@ -164,6 +164,8 @@ export function hastyLines(events: readonly FileEvent[]): readonly string[] {
         kind !== 'sync' &&
         /^\/(?:etc|var\/lib\/mail-cutover)\//.test(path) &&
         !/\/lock\//.test(path) &&
+        // dd(1) writes a long line in pieces.
+        !path.endsWith('/journal.jsonl') &&
         !isNote(path),
     );
     const until = effect < 0 ? later : later.slice(0, effect);
