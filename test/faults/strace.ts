@@ -112,6 +112,12 @@ function unquoted(text: string): string {
   return text.replaceAll(/\\(["\\])/g, '$1');
 }
 
+/**
+ * What may be lost: what a pass remembers for the next one, which then looks at everything, and that
+ * an undo was made, which is then made again.
+ */
+const isNote = (path: string) => /\/transfer-(?:note|token)|\/\.undone\./.test(path);
+
 const folderOf = (path: string) => path.slice(0, path.lastIndexOf('/'));
 
 /**
@@ -123,6 +129,7 @@ export function hasty(events: readonly FileEvent[], folders: readonly string[]):
   const faults: string[] = [];
   for (const [index, event] of events.entries()) {
     if (!folders.some((folder) => event.path.startsWith(`${folder}/`))) continue;
+    if (isNote(event.path)) continue;
     const isRecord = event.kind === 'mkdir' && event.path.includes('/undo/');
     if (event.kind !== 'rename' && !isRecord) continue;
     const before = events.slice(0, index);
@@ -156,7 +163,10 @@ export function hastyLines(events: readonly FileEvent[]): readonly string[] {
       ({ kind, path }) =>
         kind !== 'sync' &&
         /^\/(?:etc|var\/lib\/mail-cutover)\//.test(path) &&
-        !/\/lock\//.test(path),
+        !/\/lock\//.test(path) &&
+        // dd(1) writes a long line in pieces.
+        !path.endsWith('/journal.jsonl') &&
+        !isNote(path),
     );
     const until = effect < 0 ? later : later.slice(0, effect);
     for (const wanted of [event.path, folderOf(event.path)]) {
