@@ -338,6 +338,8 @@ async function run(
     inputs: { pass, planDigest: 'd' },
     ...{ old, new: fresh, source: old, target: fresh, state, log: quiet, dns: [], erase: false },
     entries: () => (copied ? [{ stage: 'transfer live' } as Entry] : []),
+    // The twins have no clock: caches have always forgotten.
+    history: () => [],
     note: async () => undefined,
     system: {
       contents: async () => ({ stores: [], carried: [], bookkeeping: [] }),

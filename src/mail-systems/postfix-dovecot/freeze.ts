@@ -46,6 +46,7 @@ export function holdSteps(
         await source.edit('undo', [group]);
       },
     },
+<<<<<<< HEAD
     {
       id: 'finish-deliveries',
       title: `Wait until no delivery agent on ${called(source)} holds a message`,
@@ -59,6 +60,9 @@ export function holdSteps(
         return undefined;
       },
     },
+=======
+    finishDeliveries(source),
+>>>>>>> c5b12ad (stop: deliveries are held and waited for before the services stop, Postfix first)
     {
       id: 'close-sessions',
       title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
@@ -118,11 +122,37 @@ export async function has(host: MailHost, mark: string): Promise<boolean> {
   return result.code === 0;
 }
 
-/** `stop`: the mail services are down; other servers keep the mail and try again. */
+function finishDeliveries(source: MailHost): Step {
+  return {
+    id: 'finish-deliveries',
+    title: `Wait until no delivery agent on ${called(source)} holds a message`,
+    done: async () => (await running(source, deliveryAgents, [])) === '',
+    do: async () => {
+      await waitUntilNothing(source, deliveryAgents, {
+        seconds: deliverySeconds,
+        what: 'no delivery agent holds a message',
+        cure: 'A pipe or filter hangs: look at it, then run freeze again',
+      });
+      return undefined;
+    },
+  };
+}
+
+/**
+ * `stop`: the mail services are down; other servers keep the mail and try again. Deliveries are held
+ * and waited for first: one that was cut off between the mailbox and its reply would be made again.
+ */
 export function stopSteps(context: MailContext): readonly Step[] {
   const { source } = context;
-  const units = [...dovecotUnits, ...postfixUnits];
+  const units = [...postfixUnits, ...dovecotUnits];
   return [
+    {
+      id: 'hold-deliveries',
+      title: `Hold all local mail in the queue of ${called(source)} until it is stopped`,
+      done: async () => (await runningUnits(source, postfixUnits)) === '',
+      do: () => hold(context),
+    },
+    finishDeliveries(source),
     {
       id: 'stop-services',
       title: `Stop Postfix and Dovecot on ${called(source)} and keep them from starting`,
