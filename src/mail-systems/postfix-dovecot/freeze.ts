@@ -46,23 +46,7 @@ export function holdSteps(
         await source.edit('undo', [group]);
       },
     },
-<<<<<<< HEAD
-    {
-      id: 'finish-deliveries',
-      title: `Wait until no delivery agent on ${called(source)} holds a message`,
-      done: async () => (await running(source, agents, [])) === '',
-      do: async () => {
-        await waitUntilNothing(source, agents, {
-          seconds: deliverySeconds,
-          what: 'no delivery agent holds a message',
-          cure: 'A pipe or filter hangs: look at it, then run freeze again',
-        });
-        return undefined;
-      },
-    },
-=======
-    finishDeliveries(source),
->>>>>>> c5b12ad (stop: deliveries are held and waited for before the services stop, Postfix first)
+    finishDeliveries(source, agents),
     {
       id: 'close-sessions',
       title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
@@ -122,13 +106,13 @@ export async function has(host: MailHost, mark: string): Promise<boolean> {
   return result.code === 0;
 }
 
-function finishDeliveries(source: MailHost): Step {
+function finishDeliveries(source: MailHost, agents = deliveryAgents): Step {
   return {
     id: 'finish-deliveries',
     title: `Wait until no delivery agent on ${called(source)} holds a message`,
-    done: async () => (await running(source, deliveryAgents, [])) === '',
+    done: async () => (await running(source, agents, [])) === '',
     do: async () => {
-      await waitUntilNothing(source, deliveryAgents, {
+      await waitUntilNothing(source, agents, {
         seconds: deliverySeconds,
         what: 'no delivery agent holds a message',
         cure: 'A pipe or filter hangs: look at it, then run freeze again',
