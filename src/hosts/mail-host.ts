@@ -5,7 +5,7 @@ import type { MailHostConfig } from '../config/schema.ts';
 import { UserError } from '../errors.ts';
 import { type Command, command, type Result, script } from './command.ts';
 import type { Host, Role, Tunnel } from './host.ts';
-import { hostScript } from './host-script.ts';
+import { hostScript } from './hostctl/hostctl.ts';
 import { printable } from './printable.ts';
 import { redact } from './redaction.ts';
 import { ConnectionLost, SshConnection } from './ssh-connection.ts';

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hostScript } from './host-script.ts';
+import { hostScript } from './hostctl.ts';
 
 /*
  * The real program under real shells, in a temporary folder. Three words of it are exchanged, and

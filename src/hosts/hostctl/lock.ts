@@ -1,0 +1,96 @@
+/** The lock: a number that only grows, who holds it until when, and what of an older number still runs. Shell text, a part of `hostctl`. */
+export const lock = String.raw`# --- lock -----------------------------------------------------------------------------------------
+# lock/number only grows. lock/holder and lock/expires (seconds, this host's clock) say who has it.
+# Two flock(1) files: lock/state for the moment in which these three change; lock/flock for as long as
+# a command runs, shared by commands, alone for whoever must have no other beside it.
+number() { cat "$base/lock/number" 2>/dev/null || printf 0; }
+
+# force: whoever holds it is taken for dead. It is safe if he is not: his number is the older one.
+take_lock() { # HOLDER SECONDS MINIMUM [force] -> number
+  have=$(number)
+  holder=$(cat "$base/lock/holder" 2>/dev/null || :)
+  expires=$(cat "$base/lock/expires" 2>/dev/null || printf 0)
+  if [ -n "$holder" ] && [ "$holder" != "$1" ] && [ "$expires" -gt "$(now)" ] && [ "\${4:-}" != force ]; then
+    printf '%s\n' "$holder"
+    exit 90
+  fi
+  next=$((have + 1))
+  [ "$next" -ge "$3" ] || next=$3
+  printf '%s' "$next" | put "$base/lock/number"
+  printf '%s' "$1" | put "$base/lock/holder"
+  printf '%s' "$(($(now) + $2))" | put "$base/lock/expires"
+  printf '%s\n' "$next"
+}
+
+# From the new number on no command of an older one can begin; those that run are ended, and waited for.
+lock() { # HOLDER SECONDS MINIMUM [force] -> number
+  former=$(cat "$base/lock/holder" 2>/dev/null || printf 'another run')
+  code=0
+  taken=$(under_state "$0" lock-state "$@") || code=$?
+  if [ "$code" -eq 0 ]; then
+    end_former "$taken"
+    if ! flock -x -w 60 -o "$base/lock/flock" true; then
+      under_state "$0" unlock-state "$taken"
+      die "a command of $former is still under way on this host" 93
+    fi
+  fi
+  [ -z "$taken" ] || printf '%s\n' "$taken"
+  return "$code"
+}
+
+check_number() {
+  have=$(number)
+  [ "$1" -ge "$have" ] || die "lock $1 was taken over by lock $have ($(cat "$base/lock/holder" 2>/dev/null || :))" 91
+}
+
+# A running command is an empty file lock/run/NUMBER.PROCESS.GROUP.START: the name holds everything, so
+# that it can be made on a full disk. It is told from a later process of the same id by its start.
+started() { # PROCESS -> GROUP.START
+  { read -r line < "/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086
+  set -- \${line##*) }
+  group=$3
+  shift 19
+  printf '%s.%s' "$group" "$1"
+}
+
+run_locked() { # NUMBER COMMAND...
+  # Registered before the number is looked at: whoever takes over raises it first, then looks here.
+  mkdir -p "$base/lock/run"
+  printf "" > "$base/lock/run/$1.$$.$(started $$)" || true
+  check_number "$1"
+  HOSTCTL_LOCK=$1
+  export HOSTCTL_LOCK
+  shift
+  exec "$@"
+}
+
+# Ends what was started under an older number and still runs: its runner is gone, or must not go on.
+end_former() { # NUMBER
+  own=$(started $$)
+  for entry in "$base/lock/run"/*; do
+    [ -e "$entry" ] || continue
+    rest=\${entry##*/}
+    [ "\${rest%%.*}" -lt "$1" ] || continue
+    rest=\${rest#*.}
+    process=\${rest%%.*}
+    group=\${rest#*.}; group=\${group%.*}
+    if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
+      end_group "$group"
+    fi
+    rm -f -- "$entry"
+  done
+}
+
+end_group() { # GROUP
+  kill -TERM "-$1" 2>/dev/null || return 0
+  kill -CONT "-$1" 2>/dev/null || : # one that was stopped dies only when it goes on
+  tries=0
+  while kill -0 "-$1" 2>/dev/null; do
+    tries=$((tries + 1))
+    if [ "$tries" -eq 30 ]; then kill -KILL "-$1" 2>/dev/null || :; fi
+    [ "$tries" -lt 60 ] || return 0
+    sleep 0.1
+  done
+}
+`;

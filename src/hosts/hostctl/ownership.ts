@@ -1,0 +1,162 @@
+/** Freeze and thaw, release and take: who may serve. Shell text, a part of `hostctl`. */
+export const ownership = String.raw`# --- freeze and ownership -------------------------------------------------------------------------
+# frozen: a freeze was begun here. Service has one holder, and each host says what it knows:
+#   owner     this host took it (an OLD that never gave it away needs no such file)
+#   released  this host gave it away: thaw refuses, and only from here on may it forward
+# Both are one file under two names, so that a host is never both. opened: it has served the world.
+# forwarding: what comes here goes on to the other host.
+thaw() {
+  make_room
+  [ ! -e "$base/released" ] || die "service was handed over at $(cat "$base/released"); use the rollback stage, or activate" 94
+  if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ]; then
+    printf 'not frozen\n'
+    return 0
+  fi
+  # Before anything is undone: a thaw that is cut off half-way must not leave a host that may be released.
+  stamp | put "$base/thawed"
+  rm -f -- "$base/frozen"
+  durable "$base"
+  hook thawing
+  undo_group freeze
+  hook thawed
+  disarm
+  # What was held is delivered now, not at the next run of the queue.
+  if command -v postqueue >/dev/null && postfix status 2>/dev/null; then postqueue -f; fi
+  printf 'thawed\n'
+}
+
+disarm() {
+  if has_systemd; then systemctl disable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1 || :
+  else rm -f -- "/etc/cron.d/mail-cutover-$name"; fi
+}
+
+has_systemd() { command -v systemctl > /dev/null; }
+
+begin_freeze() { # MINUTES
+  [ ! -e "$base/released" ] || die "service was already handed over at $(cat "$base/released")"
+  [ -e "$base/frozen" ] || stamp | put "$base/frozen"
+  rm -f -- "$base/thawed"
+  due=$(($(now) + $1 * 60))
+  printf '%s' "$due" | put "$base/deadline"
+  deadline=$(date -u -d "@$due" '+%Y-%m-%d %H:%M:%S UTC')
+  if ! has_systemd; then
+    # Every minute, so that it is tried again until it has worked, and after a boot.
+    printf '* * * * * root %s/bin/hostctl thaw-when-due >/dev/null 2>&1\n' "$base" | put "/etc/cron.d/mail-cutover-$name"
+    chmod 644 "/etc/cron.d/mail-cutover-$name"
+    printf '%s\n' "$deadline"
+    return 0
+  fi
+  unit="/etc/systemd/system/mail-cutover-$name-thaw"
+  # Tried again until it has worked: a command may be under way. 94: service was handed over.
+  printf '[Unit]\nDescription=mail-cutover %s: end of the freeze\n[Service]\nExecStart=%s/bin/hostctl thaw-when-due\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=94\n' "$name" "$base" | put "$unit.service"
+  # At each boot too: the limit may have passed, or a thaw been cut off, while the host was down.
+  printf '[Unit]\nDescription=mail-cutover %s: limit of the freeze\n[Timer]\nOnCalendar=%s\nOnBootSec=30\nAccuracySec=1s\n[Install]\nWantedBy=timers.target\n' "$name" "$deadline" | put "$unit.timer"
+  systemctl daemon-reload
+  systemctl enable --now "mail-cutover-$name-thaw.timer" >/dev/null 2>&1
+  printf '%s\n' "$deadline"
+}
+
+thaw_when_due() {
+  if [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; then thaw; fi
+}
+
+release() { # the one commit point, on the host that gives service away
+  if [ ! -e "$base/released" ]; then
+    # A fenced host serves nothing, so it may give back what it took and never used.
+    [ -e "$base/frozen" ] || [ -e "$base/fenced" ] ||
+      die "not frozen (thawed at $(cat "$base/thawed" 2>/dev/null || printf '?')): nothing was released"
+    # Until the rename it is the owner, and says so.
+    stamp | put "$base/owner"
+    mv -f -- "$base/owner" "$base/released"
+    durable "$base"
+  fi
+  disarm
+  cat "$base/released"
+}
+
+take() { # the other half: only after the other host has released
+  [ ! -e "$base/forwarding" ] || die "this host still forwards to the other one: two opposite forwards would be a loop"
+  if [ -e "$base/released" ]; then
+    stamp | put "$base/released"
+    mv -f -- "$base/released" "$base/owner"
+    durable "$base"
+  elif [ ! -e "$base/owner" ]; then
+    stamp | put "$base/owner"
+  fi
+  cat "$base/owner"
+}
+
+begin_forward() { # DESTINATION
+  [ -e "$base/released" ] || die "this host has not given service away, so it must not forward"
+  printf '%s %s' "$1" "$(stamp)" | put "$base/forwarding"
+}
+
+# Messages that were copied to the other host and belong to it since: they must never come back.
+drop_queue() {
+  for record in "$base"/undo/*/[0-9][0-9][0-9][0-9]-*; do
+    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then rm -rf -- "$record"; fi
+  done
+  rm -rf -- "$base/queue"
+  durable "$base"
+}
+
+# On a fenced host that had forwarded after giving service back: its own configuration again, and
+# nothing starts.
+dismantle() {
+  [ -e "$base/fenced" ] || die "this host is not fenced: what holds it back may not be taken away"
+  undo_group freeze
+  rm -f -- "$base/frozen" "$base/forwarding" "$base/thawed"
+  durable "$base"
+  disarm
+}
+
+# The end: undo data may hold secrets, and nothing is undone any more. GROUP stays.
+clean_up() { # GROUP
+  unit="/etc/systemd/system/mail-cutover-$name-thaw"
+  disarm
+  rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
+  if has_systemd; then systemctl daemon-reload; fi
+  for group in "$base"/undo/*; do
+    if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
+  done
+  rm -rf -- "$base/queue" "$base/seal" "$base/reserve"
+  durable "$base"
+}
+
+undo_kind() { # GROUP KIND: only the records of one kind
+  [ -d "$base/undo/$1" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$1"); do
+    [ "$(cat "$base/undo/$1/$record/kind" 2>/dev/null)" = "$2" ] || continue
+    undo_one "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/$1/$record"
+  done
+}
+
+undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest first
+  [ -d "$base/undo/$1" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$1"); do
+    case $record in [0-9][0-9][0-9][0-9]-"$2"*) ;; *) continue ;; esac
+    undo_one "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/$1/$record" "$base/undo/saved/$1-\${record#*-}"
+  done
+  [ -z "$units_changed" ] || systemctl daemon-reload
+}
+
+undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest first
+  group=$1; shift
+  [ -d "$base/undo/$group" ] || return 0
+  units_changed=
+  for record in $(ls -r "$base/undo/$group"); do
+    for ending; do
+      case $record in
+        *-"$ending")
+          undo_one "$base/undo/$group/$record"
+          rm -rf -- "$base/undo/$group/$record" "$base/undo/saved/$group-\${record#*-}" ;;
+      esac
+    done
+  done
+  rmdir -- "$base/undo/$group" 2>/dev/null || :
+}
+`;

@@ -1,0 +1,118 @@
+/** Messages of a Postfix queue, moved between two folders of one host. Shell text, a part of `hostctl`. */
+export const queue = String.raw`# Postfix must be down. Queue files keep their relative paths; Postfix renames what has another inode
+# number when it starts (postsuper(1) -s).
+edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder that a pass copies
+  recorded "$1" "$2" || printf queue | record "$1" "$2" queue "$3"
+  move_queue "$3" "$base/queue"
+}
+
+# Each message changes folders by one rename that replaces nothing (renameat2(2), RENAME_NOREPLACE),
+# and is on disk when this ends. Another file system: it is copied beside the folders of the queue
+# first, synced, and removed here, so that a message is never in two queues, wherever this is cut off.
+# A name that is taken is changed within its form; postsuper(1) -s makes names fit anyway.
+move_queue() { # FROM TO
+  perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
+    use strict; use warnings;
+    my ($from, $to) = @ARGV;
+    my $staging = "$to/.mail-cutover";
+    my %number = (x86_64 => 316, aarch64 => 276, riscv64 => 276, powerpc64le => 357, s390x => 347, i386 => 353, i686 => 353);
+    my ($machine) = $Config{archname} =~ /^([^-]+)/;
+    my %touched;
+    sub folder { my ($path) = $_[0] =~ m{^(.*)/}s; return $path }
+    sub on_disk {
+      sysopen(my $handle, $_[0], O_RDONLY) or die "can not open $_[0]: $!\n";
+      $handle->sync or die "can not sync $_[0]: $!\n";
+    }
+    sub place { # OLD NEW: false if NEW is there
+      my ($old, $new) = ("$_[0]", "$_[1]");
+      $touched{folder($_)} = 1 for $old, $new;
+      if (my $call = $number{$machine}) {
+        return 1 if syscall($call, -100, $old, -100, $new, 1) == 0;
+        return 0 if $!{EEXIST};
+        die "can not move $old: $!\n" unless $!{ENOSYS} || $!{EINVAL};
+      }
+      return 0 if -e $new;
+      rename $old, $new or die "can not move $old: $!\n";
+      return 1;
+    }
+    sub same { return system("cmp", "-s", "--", @_) == 0 }
+    my @base52 = split //, "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz";
+    sub others { # names like NAME
+      my ($name) = @_;
+      if ($name =~ /^([0-9A-F]{5})([0-9A-F]+)$/) {
+        my ($micros, $rest) = (hex $1, $2);
+        return map { sprintf("%05X%s", ($micros & 0xf0000) | ($micros + $_) & 0xffff, $rest) } 1 .. 999;
+      }
+      return map { my $other = $name; $other =~ s/.(z[^z]+)$/$_$1/; $other } @base52 if $name =~ /.z[^z]+$/;
+      return ();
+    }
+    sub settle { # FILE FOLDER NAME
+      my ($file, $into, $name) = @_;
+      for my $try ($name, others($name)) {
+        return if place($file, "$into/$try");
+        if ($try eq $name && same($file, "$into/$try")) { unlink $file; return }
+      }
+      die "$into/$name is there already, and no name like it is free\n";
+    }
+    sub walk { # FOLDER: relative paths of folders and files
+      my ($top, @folders, @files) = ($_[0]);
+      my @todo = ("");
+      while (defined(my $at = shift @todo)) {
+        opendir(my $handle, "$top$at") or die "can not read $top$at: $!\n";
+        for my $entry (grep { !/^\.\.?$/ } readdir $handle) {
+          my $path = "$at/$entry";
+          if (-l "$top$path") { next } elsif (-d _) { push @folders, $path; push @todo, $path } elsif (-f _) { push @files, $path }
+        }
+      }
+      return (\@folders, \@files);
+    }
+    sub like { # FOLDER AS: made with owner and mode of AS
+      my ($path, $as) = @_;
+      return if -d $path;
+      mkdir $path or die "can not make $path: $!\n";
+      my @stat = stat $as;
+      chown @stat[4, 5], $path;
+      chmod $stat[2] & 07777, $path;
+      $touched{folder($path)} = 1;
+    }
+    if (!-d $to) { mkdir $to or die "can not make $to: $!\n"; }
+    for my $queue (qw(maildrop incoming active deferred hold)) {
+      my ($source, $target, $aside) = ("$from/$queue", "$to/$queue", "$staging/$queue");
+      next unless -d $source || -d $aside;
+      like($target, $source) if -d $source;
+      # What an earlier try had copied, and removed there.
+      if (-d $aside) {
+        opendir(my $handle, $aside) or die "can not read $aside: $!\n";
+        for my $name (grep { !/^\./ } readdir $handle) {
+          my ($into, $rest) = $name =~ /^(.*)%(.*)$/s;
+          $into =~ tr{,}{/};
+          next if -e "$source/" . ($into eq "" ? $rest : "$into/$rest");
+          settle("$aside/$name", $into eq "" ? $target : "$target/$into", $rest);
+        }
+      }
+      next unless -d $source;
+      my ($folders, $files) = walk($source);
+      # The hashed folders are used by the user of Postfix: they belong to whom the queue belongs to.
+      like("$target$_", $target) for @$folders;
+      my $apart = (stat $source)[0] != (stat $target)[0];
+      for my $file (@$files) {
+        my ($into, $name) = $file =~ m{^/?(.*?)/?([^/]+)$}s;
+        my $home = $into eq "" ? $target : "$target/$into";
+        if (!$apart) { settle("$source$file", $home, $name); next }
+        like($staging, $to); like($aside, $to);
+        my $copy = "$aside/" . $into =~ tr{/}{,}r . "%$name";
+        system("cp", "-a", "--", "$source$file", "$aside/.part") == 0 or die "can not copy $source$file\n";
+        on_disk("$aside/.part");
+        rename "$aside/.part", $copy or die "can not name $copy: $!\n";
+        on_disk($aside);
+        unlink "$source$file" or die "can not remove $source$file: $!\n";
+        on_disk(folder("$source$file"));
+        settle($copy, $home, $name);
+      }
+    }
+    for (qw(maildrop incoming active deferred hold)) { unlink "$staging/$_/.part"; rmdir "$staging/$_" }
+    rmdir $staging;
+    for (keys %touched) { on_disk($_) if -d $_ }
+  ' "$1" "$2"
+}
+`;

@@ -1,0 +1,73 @@
+/** The words of the command line, each under the lock that it needs. Shell text, a part of `hostctl`. */
+export const words = String.raw`under_state() { # COMMAND...
+  mkdir -p "$base/lock"
+  flock -x -w 30 -E 93 -o "$base/lock/state" "$@"
+}
+
+under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that COMMAND starts
+  mode=$1; wait=$2; shift 2
+  mkdir -p "$base/lock"
+  code=0
+  flock "-$mode" -w "$wait" -E 93 -o "$base/lock/flock" "$@" || code=$?
+  [ "$code" -ne 93 ] || die "a command of $(cat "$base/lock/holder" 2>/dev/null || printf 'another run') is still under way on this host" 93
+  return "$code"
+}
+
+action=\${1:-status}
+[ "$#" -eq 0 ] || shift
+case $action in
+  status) status ;;
+  thaw) under_lock x 60 "$0" thaw-locked ;;
+  thaw-locked) thaw ;;
+  thaw-when-due) under_lock x 60 "$0" thaw-when-due-locked ;;
+  thaw-when-due-locked) thaw_when_due ;;
+  lock) lock "$@" ;;
+  lock-state) take_lock "$@" ;;
+  renew) under_state "$0" renew-state "$@" ;;
+  renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
+  unlock) under_state "$0" unlock-state "$@" ;;
+  unlock-state) check_number "$1"; printf 0 | put "$base/lock/expires" ;;
+  run) # NUMBER COMMAND...
+    under_lock s 60 "$0" run-locked "$@" ;;
+  run-locked) run_locked "$@" ;;
+  release) # NUMBER
+    under_lock x 60 "$0" release-locked "$@" ;;
+  release-locked) check_number "$1"; release ;;
+  take) # NUMBER
+    under_lock x 60 "$0" take-locked "$@" ;;
+  take-locked) check_number "$1"; take ;;
+  begin-forward) begin_forward "$@" ;;
+  queue-drop) drop_queue ;;
+  undo-kind) undo_kind "$@" ;;
+  undo-prefix) undo_prefix "$@" ;;
+  undo-some) undo_some "$@" ;;
+  record) recorded "$1" "$2" || record "$@" ;;
+  dismantle) dismantle ;;
+  reserve) reserve ;;
+  make-room) make_room ;;
+  clean-up) clean_up "$@" ;;
+  greeting) greeting ;;
+  begin-freeze) begin_freeze "$@" ;;
+  postconf) edit_postconf "$@" ;;
+  master) edit_master "$@" ;;
+  file) edit_file "$@" ;;
+  files) edit_files "$@" ;;
+  block) edit_block "$@" ;;
+  tree) edit_tree "$@" ;;
+  accounts) edit_accounts "$@" ;;
+  start) edit_start "$@" ;;
+  stop) edit_stop "$@" ;;
+  serve) edit_serve "$@" ;;
+  queue) edit_queue "$@" ;;
+  seal) edit_seal "$@" ;;
+  sealed) sealed "$1" ;;
+  queue-release) move_queue "$base/queue" "$1" ;;
+  undo) undo_group "$@" ;;
+  reload) reload_services ;;
+  append) append "$@" ;;
+  put) put "$base/$1" ;;
+  remove) rm -f -- "$base/$1"; durable "$base" ;;
+  dovecot-config) dovecot_config ;;
+  *) die "hostctl: no such word: $action" ;;
+esac
+`;
