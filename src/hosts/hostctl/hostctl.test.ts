@@ -756,6 +756,14 @@ describe('freeze, thaw and release', () => {
     expect(well(['thaw'])).toBe('not frozen');
   });
 
+  it('lets a fenced host send on what still comes to it', () => {
+    freeze();
+    well(['thaw']);
+    writeFileSync(join(base, 'fenced'), '');
+    well(['stop', 'freeze', 'stop-mail', 'mail.service']);
+    expect(existsSync(join(temporary, 'active-mail.service'))).toBe(false);
+  });
+
   it('arms a timer that thaws, and thaw takes everything back', () => {
     freeze();
     expect(frozen()).toBe(true);

@@ -5,7 +5,8 @@ recorded() { ls -d "$base/undo/$1"/[0-9][0-9][0-9][0-9]-"$2" >/dev/null 2>&1; }
 
 record() { # GROUP ID KIND WHAT, the state before on standard input
   # A freeze whose limit passed in the middle of it must not go on closing: nothing would end it.
-  if [ "$1" = freeze ] && [ ! -e "$base/frozen" ]; then
+  # A fenced host serves nothing, and what still comes to it may be sent on.
+  if [ "$1" = freeze ] && [ ! -e "$base/frozen" ] && [ ! -e "$base/fenced" ]; then
     die 'the freeze has reached its limit, and this host serves again. Run freeze again, or raise freeze.max-minutes'
   fi
   if [ ! -d "$base/undo/$1" ]; then
