@@ -52,11 +52,14 @@ describe('plan', () => {
       ...file,
     });
     await lab.host(side).mustSh(change);
-    const before = await state();
-    const { log } = await migration.run('plan');
-    expect(await state()).toEqual(before);
-    await lab.host(side).mustSh(undo);
-    return log;
+    try {
+      const before = await state();
+      const { log } = await migration.run('plan');
+      expect(await state()).toEqual(before);
+      return log;
+    } finally {
+      await lab.host(side).mustSh(undo);
+    }
   }
 
   const cases: readonly [
@@ -112,7 +115,7 @@ describe('plan', () => {
       'an old message',
       'old',
       'echo 90000 > /var/qmail/control/queuelifetime; chmod +t /mail/u002; printf "To: x\\n\\nx\\n" | /var/qmail/bin/qmail-inject u002@orchard.example; i=0; until [ -n "$(find /var/qmail/queue/info -type f)" ]; do i=$((i + 1)); [ $i -lt 100 ]; sleep 0.1; done; find /var/qmail/queue/info -type f -exec touch -d "-20 hours" {} +',
-      'rm /var/qmail/control/queuelifetime; chmod -t /mail/u002; pkill -ALRM -x qmail-send',
+      'rm /var/qmail/control/queuelifetime; chmod -t /mail/u002; pkill -ALRM -x qmail-send; i=0; until [ -z "$(find /var/qmail/queue/info /var/qmail/queue/mess -type f)" ]; do i=$((i + 1)); [ $i -lt 600 ]; sleep 0.1; done',
       /the oldest message in its queue is 20 h old, and bounces at 25 h \(queuelifetime\)/,
     ],
     [

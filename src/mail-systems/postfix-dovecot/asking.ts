@@ -157,18 +157,17 @@ done`;
 /** Queue files whose filter is `$1`, once each; postcat(1) tells. */
 const requeue = String.raw`
 list=$(mktemp /run/mail-cutover.XXXXXX)
-trap 'rm -f -- "$list"' EXIT
+trap 'rm -f -- "$list" "$list.ids"' EXIT
 postqueue -j > "$list"
-sed -n 's/.*"queue_id": "\([0-9A-Za-z]*\)".*/\1/p' "$list" | {
-  count=0
-  while read -r id; do
-    if postcat -e -q "$id" 2>/dev/null | grep -q "^content_filter: $1:"; then
-      postsuper -r "$id" 2>/dev/null
-      count=$((count + 1))
-    fi
-  done
-  printf '%s messages run through cleanup' "$count"
-}`;
+sed -n 's/.*"queue_id": "\([0-9A-Za-z]*\)".*/\1/p' "$list" > "$list.ids"
+count=0
+while read -r id; do
+  if postcat -e -q "$id" 2>/dev/null | grep -q "^content_filter: $1:"; then
+    postsuper -r "$id" 2>/dev/null
+    count=$((count + 1))
+  fi
+done < "$list.ids"
+printf '%s messages run through cleanup' "$count"`;
 
 /**
  * Domains whose addresses are all aliases. Only tables that can be listed are looked into; of others

@@ -82,7 +82,9 @@ async function bring(context: MailContext): Promise<number> {
     await source.change(
       script(
         `cd -- "$1/late"
-         sed 's/:2,[^/]*$//; s!/\\(new\\|cur\\)/\\([^/]*\\)$!/\\2!' "$2.list" | sort -u - seen > seen.new
+         sed 's/:2,[^/]*$//; s!/\\(new\\|cur\\)/\\([^/]*\\)$!/\\2!' "$2.list" > brought
+         sort -u brought seen > seen.new
+         rm -f brought
          mv -f seen.new seen
          printf %s "$2" > last.new
          mv -f last.new last
@@ -123,6 +125,8 @@ async function makeList(
          "$base/bin/qmailctl" late-list "$base/late/seen" "$@" > "$list.new"
          sync
          mv -f -- "$list.new" "$list"
+         # Before anything is copied: a longer list made anew would pass for what NEW has of this one.
+         sync
        fi
        wc -l < "$list"
        if [ ! -s "$list" ]; then rm -f -- "$list"; fi`,
