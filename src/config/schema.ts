@@ -121,10 +121,12 @@ export const migrationSchema = z
       .prefault({}),
     chatmail: z
       .strictObject({
-        'late-clients': z
-          .enum(['carry', 'refuse'])
-          .default('carry')
-          .describe('What OLD does after activation with clients that still come to it.'),
+        freeze: z
+          .enum(['systemd', 'cmdeploy'])
+          .default('systemd')
+          .describe(
+            'systemd: the relay stops in seconds. cmdeploy: besides, with freeze.mode stop, `cmdeploy run --disable-mail` is run against OLD, as the published way has it.',
+          ),
       })
       .optional()
       .describe('mail-system: chatmail. What only a relay has.'),
@@ -157,9 +159,9 @@ export const migrationSchema = z
       .strictObject({
         carry: z
           .array(z.enum(['submission', 'imap', 'pop3', 'sieve', 'web']))
-          .default([])
+          .optional()
           .describe(
-            'Ports of OLD that carry clients with an old DNS answer on to NEW, from activate to finish.',
+            'Ports of OLD that carry clients with an old DNS answer on to NEW, from activate to finish. Default: none; of a relay submission, imap and web.',
           ),
       })
       .prefault({}),

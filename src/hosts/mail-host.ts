@@ -86,11 +86,7 @@ export class MailHost implements Host {
   }
 
   async change(toRun: Command): Promise<Result> {
-    if (this.#lockNumber === undefined)
-      throw new Error(
-        `${this.label}: a change without the lock: ${toRun.purpose ?? toRun.argv[0]}`,
-      );
-    return this.#run(toRun, [this.hostctl, 'run', String(this.#lockNumber)]);
+    return this.#run(toRun, this.guard);
   }
 
   /** A word of hostctl that changes the host, under the lock. */
@@ -101,6 +97,15 @@ export class MailHost implements Host {
   ): Promise<string> {
     const result = await this.change(command([this.hostctl, word, ...args], options));
     return result.stdout.toString('utf8').trim();
+  }
+
+  /**
+   * Words that begin a command which somebody else's connection runs for us: it is refused, and ended
+   * with all that it has started, as soon as the lock is another's.
+   */
+  get guard(): readonly string[] {
+    if (this.#lockNumber === undefined) throw new Error(`${this.label}: a change without the lock`);
+    return [this.hostctl, 'run', String(this.#lockNumber)];
   }
 
   /** A word of hostctl that takes or gives up the lock itself. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stripVTControlCharacters } from 'node:util';
 import { UserError } from '../../errors.ts';
-import { quote, script } from '../../hosts/command.ts';
+import { commandLine, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { redact } from '../../hosts/redaction.ts';
@@ -30,8 +30,6 @@ export async function runCmdeploy(
   options: readonly string[] = [],
 ): Promise<string> {
   const checkout = await readCheckout(context.runner.checkout);
-  // What it does to the host passes by hostctl: at least nobody may have taken the lock over by now.
-  await host.change(script(':', [], { purpose: 'look at the lock' }));
   const home = await mkdtemp(join(process.env.RUNNER_TEMP ?? tmpdir(), 'mail-cutover-ssh-'));
   let agent: ChildProcess | undefined;
   try {
@@ -101,15 +99,19 @@ async function startAgent(
  * OpenSSH looks for its files in the home of the user's entry, not in `HOME`; the library that
  * `cmdeploy` logs in with besides looks in `HOME`. So there are both: files below `HOME`, and an `ssh`
  * in `PATH` that is told to read them.
+ *
+ * Either way it talks to an sshd(8) of its own on the host (`-i`), which runs under our lock's number:
+ * no connection begins once the lock is another's, and those that are open end with what runs in them.
  */
 async function writeSshFiles(home: string, context: MailContext, host: MailHost): Promise<void> {
   const { port, jump } = context.migration[host.role];
   if (jump !== undefined)
     throw new UserError(
-      `${host.label}: cmdeploy can't be run through a jump host from here. Run it yourself, and write provision: prepared`,
+      `${host.label}: cmdeploy can't be run through a jump host from here. Run it yourself, with provision: prepared and chatmail.freeze: systemd`,
     );
   const folder = join(home, '.ssh');
-  const config = [
+  const guarded = join(home, 'bin/guarded');
+  const pinned = [
     'Host *',
     `  Port ${port}`,
     '  User root',
@@ -118,18 +120,23 @@ async function writeSshFiles(home: string, context: MailContext, host: MailHost)
     '  GlobalKnownHostsFile /dev/null',
     '  BatchMode yes',
     '',
-  ];
+  ].join('\n');
   const write = async (path: string, text: string, mode: number) => {
     await writeFile(path, text, { mode });
     await chmod(path, mode);
   };
   await mkdir(folder, { mode: 0o700 });
   await mkdir(join(home, 'bin'), { mode: 0o700 });
-  await write(join(folder, 'config'), config.join('\n'), 0o600);
+  await write(join(folder, 'config'), `${pinned}  ProxyCommand ${guarded}\n`, 0o600);
+  await write(join(folder, 'direct'), pinned, 0o600);
   await write(join(folder, 'known_hosts'), await knownHosts(host, port, context), 0o600);
-  const ssh = await findSsh();
-  const wrapper = `#!/bin/sh\nexec ${quote(ssh)} -F ${quote(join(folder, 'config'))} "$@"\n`;
-  await write(join(home, 'bin/ssh'), wrapper, 0o700);
+  const ssh = quote(await findSsh());
+  const own = 'exec "$(command -v sshd || echo /usr/sbin/sshd)" -i';
+  const server = commandLine([...host.guard, 'sh', '-c', own]);
+  const by = (config: string) => `exec ${ssh} -F ${quote(join(folder, config))}`;
+  await write(join(home, 'bin/ssh'), `#!/bin/sh\n${by('config')} "$@"\n`, 0o700);
+  const words = commandLine([host.address, server]);
+  await write(guarded, `#!/bin/sh\n${by('direct')} ${words}\n`, 0o700);
 }
 
 async function findSsh(): Promise<string> {
