@@ -87,7 +87,8 @@ end_former() { # NUMBER
 groups_below() { # PROCESS -> its group, and those of all that it has started
   each=$(started "$1")
   printf '%s\n' "\${each%.*}"
-  for child in $(cat "/proc/$1/task"/*/children 2>/dev/null); do groups_below "$child"; done
+  children=$(cat "/proc/$1/task"/*/children 2>/dev/null || :)
+  for child in $children; do groups_below "$child"; done
 }
 
 end_group() { # GROUP
