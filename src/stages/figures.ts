@@ -13,16 +13,11 @@ const guess = { seconds: 15, filesPerSecond: 8000 } as const;
 /** What a plan says in figures: how much mail there is, how long it will stand still, how long it may. */
 export async function figures(context: StageContext): Promise<readonly Finding[]> {
   const { stores } = await contents(context);
-  const [used, queue] = await Promise.all([
-    usage(context.old, stores),
-    context.system.queue(context.old, context),
-  ]);
+  const used = await usage(context.old, stores);
   const sum = (what: 'kib' | 'inodes') => used.reduce((total, store) => total + store[what], 0);
   const files = sum('inodes');
   return [
-    tells(
-      `OLD holds ${files} files and folders, ${(sum('kib') / 1024).toFixed(1)} MiB of mail; ${queue.messages} messages are in its queue`,
-    ),
+    tells(`OLD holds ${files} files and folders, ${(sum('kib') / 1024).toFixed(1)} MiB of mail`),
     tells(expected(context, files)),
     tells(ceiling(context)),
   ];
