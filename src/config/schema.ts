@@ -48,6 +48,9 @@ const domainName = z
     'write a domain name in lower case, without a final dot',
   );
 
+/** The domain of a relay without a public name begins with "_". */
+const mailbox = z.email({ pattern: /^[^\s@"<>]+@([A-Za-z0-9_][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$/ });
+
 const absolutePath = z
   .string()
   .regex(/^\/(?!$)[^\0]*$/, 'write an absolute path, not "/" itself')
@@ -141,7 +144,7 @@ export const migrationSchema = z
     'address-undo-command': z.array(nonEmpty).min(1).optional(),
     dns: z.array(zone).default([]),
     probe: z
-      .strictObject({ mailbox: z.email().describe('Mailbox that probe messages go to.') })
+      .strictObject({ mailbox: mailbox.describe('Mailbox that probe messages go to.') })
       .optional(),
     'late-mail': z
       .strictObject({

@@ -86,7 +86,7 @@ export class MailHost implements Host {
   }
 
   async change(toRun: Command): Promise<Result> {
-    return this.#run(toRun, this.guard);
+    return this.#run(toRun, this.#guard(describe(toRun)));
   }
 
   /** A word of hostctl that changes the host, under the lock. */
@@ -100,12 +100,13 @@ export class MailHost implements Host {
   }
 
   /**
-   * Words that begin a command which somebody else's connection runs for us: it is refused, and ended
-   * with all that it has started, as soon as the lock is another's.
+   * For a tool that speaks with the host by itself: a local port of which each connection is a run of a
+   * program there. None begins once the lock is another's, and what runs by then is ended with all that
+   * it has started. Close it when done.
    */
-  get guard(): readonly string[] {
-    if (this.#lockNumber === undefined) throw new Error(`${this.label}: a change without the lock`);
-    return [this.hostctl, 'run', String(this.#lockNumber)];
+  async program(argv: readonly string[]): Promise<Tunnel> {
+    const { prefix } = await this.#privileged();
+    return this.#connection.program([...prefix, ...this.#guard(argv.join(' ')), ...argv]);
   }
 
   /** A word of hostctl that takes or gives up the lock itself. */
@@ -159,10 +160,21 @@ export class MailHost implements Host {
     return this.#connection.close();
   }
 
-  async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
+  /** Words under which the host refuses what is to run, once the lock is another's. */
+  #guard(what: string): readonly string[] {
+    if (this.#lockNumber === undefined)
+      throw new Error(`${this.label}: a change without the lock: ${what}`);
+    return [this.hostctl, 'run', String(this.#lockNumber)];
+  }
+
+  #privileged(): Promise<Sudo> {
     this.#sudo ??=
       this.#user === 'root' ? Promise.resolve({ prefix: [], stdin: '' }) : this.#findSudo();
-    const sudo = await this.#sudo;
+    return this.#sudo;
+  }
+
+  async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
+    const sudo = await this.#privileged();
     const stdin =
       sudo.stdin === ''
         ? toRun.stdin

@@ -124,25 +124,33 @@ async function ask(context: StageContext, recipient: string) {
 
 async function opensMailbox(context: StageContext): Promise<string> {
   const { countInbox } = await import('../mail-clients/imap.ts');
-  return asProbe(context, { port: 993, how: 'over IMAP', log: 'Dovecot' }, async (account) => {
-    const messages = await countInbox(account);
-    return `logged in over TLS, ${messages} messages in INBOX`;
-  });
+  return asProbe(
+    context,
+    { port: 993, fault: "can't log in over IMAP on port 993", log: 'Dovecot' },
+    async (account) => {
+      const messages = await countInbox(account);
+      return `logged in over TLS, ${messages} messages in INBOX`;
+    },
+  );
 }
 
 /** No message is sent: `activate` did that, where nobody else could see it. */
 async function mayHandIn(context: StageContext, port: number): Promise<string> {
   const clients = await import('../mail-clients/submission.ts');
-  return asProbe(context, { port, how: 'to hand in mail', log: 'mail' }, async (account) => {
-    await clients.mayHandIn(account);
-    return 'logged in with STARTTLS';
-  });
+  return asProbe(
+    context,
+    { port, fault: `can't log in to hand in mail on port ${port}`, log: 'mail' },
+    async (account) => {
+      await clients.mayHandIn(account);
+      return 'logged in with STARTTLS';
+    },
+  );
 }
 
 /** Logs in to NEW's public address, through SSH. */
 async function asProbe(
   context: StageContext,
-  { port, how, log }: { readonly port: number; readonly how: string; readonly log: string },
+  { port, fault, log }: { readonly port: number; readonly fault: string; readonly log: string },
   work: (account: ImapAccount) => Promise<string>,
 ): Promise<string> {
   const user = context.migration.probe?.mailbox;
@@ -154,7 +162,7 @@ async function asProbe(
     return await work({ port: tunnel.port, serverName, user, password });
   } catch (error) {
     throw new UserError(
-      `${context.new.label}: ${user} can't log in ${how} on port ${port}. Check probe-password, then the ${log} log`,
+      `${context.new.label}: ${user} ${fault}. Check probe-password, then the ${log} log`,
       { cause: error },
     );
   } finally {

@@ -68,9 +68,6 @@ function domainOf({ migration, old }: MailContext, ini: RelayIni): Finding[] {
       ];
 }
 
-const withoutCmdeploy =
-  'set NEW up yourself, and write provision: prepared and chatmail.freeze: systemd';
-
 async function checkoutOf(
   context: MailContext,
 ): Promise<Finding | { readonly found: Checkout | undefined }> {
@@ -81,16 +78,11 @@ async function checkoutOf(
   ];
   if (hosts.length === 0) return { found: undefined };
   for (const host of hosts) {
-    const { user, jump } = migration[host.role];
+    const { user } = migration[host.role];
     if (user !== 'root')
       return blocks(
         `${host.label}: cmdeploy logs in as root, the migration file as ${user}`,
-        `set ${host.role}.user: root, or ${withoutCmdeploy}`,
-      );
-    if (jump !== undefined)
-      return blocks(
-        `${host.label}: cmdeploy is not run through a jump host from here`,
-        withoutCmdeploy,
+        `set ${host.role}.user: root, or set NEW up yourself, and write provision: prepared and chatmail.freeze: systemd`,
       );
   }
   try {

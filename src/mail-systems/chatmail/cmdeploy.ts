@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stripVTControlCharacters } from 'node:util';
 import { UserError } from '../../errors.ts';
-import { commandLine, quote, script } from '../../hosts/command.ts';
+import { quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { redact } from '../../hosts/redaction.ts';
@@ -20,7 +20,8 @@ const limitSeconds = 3600;
 /**
  * Runs `cmdeploy run` against a host, from the user's own checkout, on the runner. Its output goes
  * into the log as it comes, and is kept beside the reports. Nothing of it asks: the host's keys are
- * the pinned ones, and the key to log in with is in an agent that lives as long as this run.
+ * the pinned ones, and the key to log in with is in an agent that lives as long as this run. It gets
+ * to the host by our own connection, through a jump host too, and only as long as we hold the lock.
  * Throws `UserError` when it fails.
  */
 export async function runCmdeploy(
@@ -31,11 +32,12 @@ export async function runCmdeploy(
 ): Promise<string> {
   const checkout = await readCheckout(context.runner.checkout);
   const home = await mkdtemp(join(process.env.RUNNER_TEMP ?? tmpdir(), 'mail-cutover-ssh-'));
+  const server = await host.program(ownServer);
   let agent: ChildProcess | undefined;
   try {
     const socket = join(home, 'agent');
     agent = await startAgent(socket, home, context, host.role);
-    await writeSshFiles(home, context, host);
+    await writeSshFiles(home, server.port, host, context.migration[host.role]['host-keys']);
     const words = ['run', '--ssh-host', host.address, '--skip-dns-check', ...options];
     const log = join(
       process.env.RUNNER_TEMP ?? tmpdir(),
@@ -58,6 +60,7 @@ export async function runCmdeploy(
     return `${said} lines, kept in ${log}`;
   } finally {
     agent?.kill();
+    await server.close();
     await rm(home, { recursive: true, force: true });
   }
 }
@@ -96,23 +99,26 @@ async function startAgent(
 }
 
 /**
+ * The server that `cmdeploy` speaks with: an sshd(8) of its own on the host, which runs under our lock's
+ * number. hostctl's umask is for its own files.
+ */
+const ownServer = ['sh', '-c', 'umask 022; exec "$(command -v sshd || echo /usr/sbin/sshd)" -i'];
+
+/**
  * OpenSSH looks for its files in the home of the user's entry, not in `HOME`; the library that
  * `cmdeploy` logs in with besides looks in `HOME`. So there are both: files below `HOME`, and an `ssh`
- * in `PATH` that is told to read them.
- *
- * Either way it talks to an sshd(8) of its own on the host (`-i`), which runs under our lock's number:
- * no connection begins once the lock is another's, and those that are open end with what runs in them.
+ * in `PATH` that is told to read them. Whatever they call the host, they get to `port` of the runner.
  */
-async function writeSshFiles(home: string, context: MailContext, host: MailHost): Promise<void> {
-  const { port, jump } = context.migration[host.role];
-  if (jump !== undefined)
-    throw new UserError(
-      `${host.label}: cmdeploy can't be run through a jump host from here. Run it yourself, with provision: prepared and chatmail.freeze: systemd`,
-    );
+async function writeSshFiles(
+  home: string,
+  port: number,
+  host: MailHost,
+  keys: readonly string[],
+): Promise<void> {
   const folder = join(home, '.ssh');
-  const guarded = join(home, 'bin/guarded');
-  const pinned = [
+  const config = [
     'Host *',
+    '  HostName 127.0.0.1',
     `  Port ${port}`,
     '  User root',
     '  StrictHostKeyChecking yes',
@@ -120,23 +126,18 @@ async function writeSshFiles(home: string, context: MailContext, host: MailHost)
     '  GlobalKnownHostsFile /dev/null',
     '  BatchMode yes',
     '',
-  ].join('\n');
+  ];
   const write = async (path: string, text: string, mode: number) => {
     await writeFile(path, text, { mode });
     await chmod(path, mode);
   };
   await mkdir(folder, { mode: 0o700 });
   await mkdir(join(home, 'bin'), { mode: 0o700 });
-  await write(join(folder, 'config'), `${pinned}  ProxyCommand ${guarded}\n`, 0o600);
-  await write(join(folder, 'direct'), pinned, 0o600);
-  await write(join(folder, 'known_hosts'), await knownHosts(host, port, context), 0o600);
-  const ssh = quote(await findSsh());
-  const own = 'exec "$(command -v sshd || echo /usr/sbin/sshd)" -i';
-  const server = commandLine([...host.guard, 'sh', '-c', own]);
-  const by = (config: string) => `exec ${ssh} -F ${quote(join(folder, config))}`;
-  await write(join(home, 'bin/ssh'), `#!/bin/sh\n${by('config')} "$@"\n`, 0o700);
-  const words = commandLine([host.address, server]);
-  await write(guarded, `#!/bin/sh\n${by('direct')} ${words}\n`, 0o700);
+  await write(join(folder, 'config'), config.join('\n'), 0o600);
+  await write(join(folder, 'known_hosts'), await knownHosts(host, port, keys), 0o600);
+  const ssh = await findSsh();
+  const wrapper = `#!/bin/sh\nexec ${quote(ssh)} -F ${quote(join(folder, 'config'))} "$@"\n`;
+  await write(join(home, 'bin/ssh'), wrapper, 0o700);
 }
 
 async function findSsh(): Promise<string> {
@@ -148,18 +149,20 @@ async function findSsh(): Promise<string> {
 }
 
 /** The host's own public keys, read over the pinned connection: those of them that are pinned. */
-async function knownHosts(host: MailHost, port: number, context: MailContext): Promise<string> {
+async function knownHosts(
+  host: MailHost,
+  port: number,
+  pinned: readonly string[],
+): Promise<string> {
   const result = await host.read(
     script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: 'read its public host keys' }),
   );
-  const pinned = context.migration[host.role]['host-keys'];
-  const name = port === 22 ? host.address : `[${host.address}]:${port}`;
   return result.stdout
     .toString('utf8')
     .split('\n')
     .map((line) => line.split(' '))
     .filter(([, blob = '']) => pinned.includes(fingerprint(Buffer.from(blob, 'base64'))))
-    .map(([type, blob]) => `${name} ${type} ${blob}\n`)
+    .map(([type, blob]) => `[127.0.0.1]:${port} ${type} ${blob}\n`)
     .join('');
 }
 
