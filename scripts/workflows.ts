@@ -13,9 +13,6 @@ import type { StageName } from '../src/actions/stages.ts';
  * `uses`: the suite's own version stands in one place, and every job names the same.
  */
 
-/** Where the suite lives. */
-const repository = 'OWNER/mail-cutover';
-
 /** Other people's actions, by full commit. */
 const checkout = 'actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1';
 const attest = 'actions/attest@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2';
@@ -55,28 +52,30 @@ const permissions = { contents: 'read', actions: 'read', deployments: 'read' };
 
 type Yaml = Record<string, unknown>;
 
-/** Every workflow by its path. `version` is package.json's, without "v". */
-export function workflowFiles(version: string): readonly { path: string; content: string }[] {
+/** What the jobs call: `owner/name` of the suite, and its version without "v", as package.json has them. */
+export interface Suite {
+  readonly repository: string;
+  readonly version: string;
+}
+
+/** Every workflow by its path. */
+export function workflowFiles(suite: Suite): readonly { path: string; content: string }[] {
   const file = (name: string, purpose: string, workflow: Yaml) => ({
     path: `.github/workflows/${name}.yml`,
     content: `# ${purpose}\n# Written by \`npm run generate\` from scripts/workflows.ts.\n${render(workflow)}`,
   });
   return [
-    file(
-      'migrate',
-      'A whole migration: a job a stage, each behind its own gate.',
-      migrate(version),
-    ),
+    file('migrate', 'A whole migration: a job a stage, each behind its own gate.', migrate(suite)),
     file(
       'live-passes',
       'Copies while OLD serves, so that the last pass is short.',
-      livePasses(version),
+      livePasses(suite),
     ),
-    file('rollback', 'Back from any state to an OLD that serves.', rollback(version)),
+    file('rollback', 'Back from any state to an OLD that serves.', rollback(suite)),
     file(
       'attest',
       'Opt-in: signs an audit bundle that a run has left, so that it can be told from another.',
-      attestation(version),
+      attestation(suite),
     ),
   ];
 }
@@ -219,16 +218,16 @@ function triggers(inputs: Record<string, WorkflowInput>, outputs?: Yaml): Yaml {
   };
 }
 
-function migrate(version: string): Yaml {
-  const jobs: Record<string, Yaml> = { 'dry-run': dryRunJob(version) };
+function migrate(suite: Suite): Yaml {
+  const jobs: Record<string, Yaml> = { 'dry-run': dryRunJob(suite) };
   const before: string[] = [];
   for (const position of positions) {
-    jobs[position.name] = stageJob(version, position, before);
+    jobs[position.name] = stageJob(suite, position, before);
     before.push(position.name);
     // The swift form stands beside the four jobs that it takes the place of.
     if (position.name === 'dns-cutover') {
       jobs.cutover = swiftJob(
-        version,
+        suite,
         before.filter((name) => !swiftNames.includes(name)),
       );
       before.push('cutover');
@@ -284,7 +283,7 @@ function inRange(name: string): string {
 const unhurt =
   "!cancelled() && !contains(needs.*.result, 'failure') && !contains(needs.*.result, 'cancelled')";
 
-function stageJob(version: string, position: Position, before: readonly string[]): Yaml {
+function stageJob(suite: Suite, position: Position, before: readonly string[]): Yaml {
   const swift = swiftNames.includes(position.name) ? " && inputs.form != 'swift'" : '';
   const guard = before.length > 0 ? `${unhurt} && ` : '';
   return {
@@ -299,7 +298,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
     outputs: outputsOf('stage', position.stage),
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
-      use(version, position, 'stage', before.includes('plan')),
+      use(suite, position, 'stage', before.includes('plan')),
       ...bundleUpload(position.pass === 'live' ? shardName : position.name, [
         ['stage', position.stage],
       ]),
@@ -307,7 +306,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
   };
 }
 
-function swiftJob(version: string, before: readonly string[]): Yaml {
+function swiftJob(suite: Suite, before: readonly string[]): Yaml {
   const parts = positions.filter(({ name }) => swiftNames.includes(name));
   const any = parts.map(({ name }) => `(${inRange(name)})`).join(' || ');
   const last = (output: string) =>
@@ -332,7 +331,7 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
     steps: [
       ...preparation(true),
       ...parts.map((part) => ({
-        ...use(version, part, part.name, true, 'cutover'),
+        ...use(suite, part, part.name, true, 'cutover'),
         if: expression(inRange(part.name)),
       })),
       ...bundleUpload(
@@ -344,7 +343,7 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
 }
 
 /** Plans, then shows what the stage that comes next would do. Later ones depend on its work. */
-function dryRunJob(version: string): Yaml {
+function dryRunJob(suite: Suite): Yaml {
   const rest = positions.filter(({ stage }) => stage !== 'plan');
   return {
     name: 'dry run',
@@ -355,9 +354,9 @@ function dryRunJob(version: string): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
-      lenient(use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
+      lenient(use(suite, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
       ...rest.map((position) => {
-        const step = withoutGate(use(version, position, position.name, false));
+        const step = withoutGate(use(suite, position, position.name, false));
         return {
           ...step,
           if: expression(
@@ -389,7 +388,7 @@ function allEnvironments(): string {
 
 /** The stage's own action, with every input that a workflow has a value for. */
 function use(
-  version: string,
+  suite: Suite,
   position: Position,
   id: string,
   chained: boolean,
@@ -418,7 +417,7 @@ function use(
   return {
     id,
     name: position.name,
-    uses: `${repository}${folder}@v${version}`,
+    uses: `${suite.repository}${folder}@v${suite.version}`,
     with: Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name))),
   };
 }
@@ -477,14 +476,14 @@ function bundleUpload(job: string, steps: readonly (readonly [string, StageName]
  * A called workflow has no clock of its own: the schedule stands in the caller. Its environment is for
  * secrets and branch rules; nobody wants to approve a copy every night.
  */
-function livePasses(version: string): Yaml {
+function livePasses(suite: Suite): Yaml {
   const { 'require-approval': _, ...passInputs } = commonInputs;
   const live = { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 } as const;
   const {
     'require-approval': __,
     environment: ___,
     ...ungated
-  } = use(version, live, 'stage', false).with;
+  } = use(suite, live, 'stage', false).with;
   return {
     name: 'Live passes',
     on: triggers({ shards, ...passInputs }),
@@ -505,7 +504,7 @@ function livePasses(version: string): Yaml {
         outputs: outputsOf('stage', 'transfer'),
         steps: [
           ...preparation(false),
-          { ...use(version, live, 'stage', false), with: ungated },
+          { ...use(suite, live, 'stage', false), with: ungated },
           ...bundleUpload(shardName, [['stage', 'transfer']]),
         ],
       },
@@ -513,13 +512,13 @@ function livePasses(version: string): Yaml {
   };
 }
 
-function rollback(version: string): Yaml {
+function rollback(suite: Suite): Yaml {
   const back = { name: 'rollback', stage: 'rollback', minutes: 120 } as const;
   const dead = {
     description: 'A host that is off for good: old or new. It goes on record.',
     default: '',
   };
-  const step = use(version, back, 'stage', false);
+  const step = use(suite, back, 'stage', false);
   return {
     name: 'Roll back',
     on: triggers({ ...commonInputs, 'declare-dead': dead }),
@@ -552,7 +551,7 @@ function rollback(version: string): Yaml {
  * Checks a bundle and attests to it. Apart from the stages, since it needs rights to sign that no stage
  * should have, and puts its subject's digest on a public log where the repository is public.
  */
-function attestation(version: string): Yaml {
+function attestation(suite: Suite): Yaml {
   const inputs: Record<string, WorkflowInput> = {
     run: { description: 'Id of the run that left the bundle, from its address.', default: '' },
     bundle: {
@@ -593,7 +592,7 @@ function attestation(version: string): Yaml {
           },
           {
             name: 'Check it',
-            uses: `${repository}/${actionFolder('verify')}@v${version}`,
+            uses: `${suite.repository}/${actionFolder('verify')}@v${suite.version}`,
             with: { bundle: folder },
           },
           { name: 'Attest to it', uses: attest, with: { 'subject-path': `${folder}/*` } },

@@ -7,6 +7,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stringify } from 'yaml';
 import { actProgram } from '../../scripts/act-program.mjs';
+import { repositoryOf } from '../../scripts/repository.ts';
 import { version } from '../../src/actions/version.ts';
 import type { Lab } from '../lab/lab.ts';
 import { mustRun } from '../lab/process.ts';
@@ -122,7 +123,7 @@ export class ActRepository {
         'workflow_dispatch',
         ...['--workflows', `.github/workflows/${options.workflow ?? 'migrate.yml'}`],
         ...['--platform', 'ubuntu-latest=-self-hosted'],
-        ...['--local-repository', `OWNER/mail-cutover@v${version}=${this.#suite}`],
+        ...['--local-repository', `${repositoryOf(root)}@v${version}=${this.#suite}`],
         ...['--local-repository', `${uploadReference()}=${standIn('upload-artifact')}`],
         ...['--secret-file', this.#secrets],
         ...['--env', `ACT_ARTIFACTS=${this.artifacts}`],
