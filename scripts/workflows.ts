@@ -406,6 +406,7 @@ function use(
       secretSpecs.map(({ name }) => [name, expression(`secrets.${secretName(name)}`)]),
     ),
     'plan-digest': expression(digest),
+    ...(chained ? { 'approved-plan': expression('needs.plan.outputs.plan') } : {}),
     environment: environmentOf(gate),
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
@@ -438,6 +439,7 @@ function outputsOf(step: string, stage: StageName): Yaml {
   const names = ['state', 'next-stage', 'plan-digest'];
   if (stageOutputs(stage).some(({ name }) => name === 'downtime-seconds'))
     names.push('downtime-seconds');
+  if (stage === 'plan') names.push('plan');
   return Object.fromEntries(
     names.map((name) => [name, expression(`steps.${step}.outputs.${name}`)]),
   );

@@ -147,6 +147,18 @@ describe('summary', () => {
     expect(text).toContain('### To go on\n\n- Dispatch with `from: plan`.');
   });
 
+  it('shows the whole plan where what is other can not be told', () => {
+    const text = summary({
+      ...report,
+      failure: 'the plan is not the one',
+      refused: true,
+      differences: [],
+      covered: ['mail stores: /srv/mail'],
+    });
+    expect(text).toContain('Compare **What the digest covers** below with the same in its summary');
+    expect(text).toContain('<summary>What the digest covers</summary>\n\n- mail stores: /srv/mail');
+  });
+
   it('of an action that has no report has every reason', () => {
     expect(refusal('plan', 'input ssh-key: is <b>missing', ['Hint.'])).toMatch(
       /^## plan\n\n> \[!CAUTION\]\n> \*\*Stopped:\*\* input ssh-key: is &#60;b&#62;missing\n\n### To go on\n\n- Hint\.\n/,

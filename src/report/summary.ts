@@ -35,9 +35,9 @@ export interface Report {
   readonly failure?: string | undefined;
   /** It failed before it changed anything. */
   readonly refused?: boolean | undefined;
-  /** What of the plan is other than what was approved, a line a part. */
+  /** What of the plan is other than what was approved, a line a part; empty where it can't be told. */
   readonly differences?: readonly string[] | undefined;
-  /** plan: part by part what the digest stands for. */
+  /** Part by part what the digest stands for: of a plan, and of a refusal for its sake. */
   readonly covered?: readonly string[] | undefined;
   /** What to do after a failure, as Markdown; of our own words only. */
   readonly goingOn?: readonly string[] | undefined;
@@ -71,10 +71,7 @@ export function summary(report: Report): string {
     verdict(report, blocking.length),
     facts(report),
     ...list('What is in the way', blocking.map(line)),
-    ...list(
-      'What is other than in the approved plan',
-      (report.differences ?? []).map((text) => `- ${plainText(text)}`),
-    ),
+    ...list('What is other than in the approved plan', differences(report)),
     ...list(
       'To go on',
       (report.goingOn ?? []).map((text) => `- ${text}`),
@@ -100,6 +97,14 @@ export function summary(report: Report): string {
       : []),
     '',
   ].join('\n\n');
+}
+
+function differences({ differences, covered }: Report): readonly string[] {
+  if (differences?.length === 0 && covered !== undefined)
+    return [
+      'The approved plan is on record nowhere that this job can read: it was planned in another run and never prepared. Compare **What the digest covers** below with the same in its summary.',
+    ];
+  return (differences ?? []).map((text) => `- ${plainText(text)}`);
 }
 
 /** One box: what this page asks of its reader. */

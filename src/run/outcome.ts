@@ -70,7 +70,10 @@ export async function outcome(
     report: journal ?? path,
     ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
     summary: summary(report),
-    ...(audit === undefined ? {} : { outputs: { audit } }),
+    outputs: {
+      ...(audit === undefined ? {} : { audit }),
+      ...(stage === 'plan' && result.approved ? { plan: handedOn(result.approved) } : {}),
+    },
     ...(result.failure === undefined ? {} : { failure: result.failure }),
   };
 }
@@ -89,6 +92,15 @@ function dispatchFrom({ failure, state }: Result): string | undefined {
 /** Part by part what the digest stands for, to be compared with another plan's summary. */
 function coveredBy(approved: ApprovedPlan): readonly string[] {
   return [...planParts(approved)].map(([name, values]) => `${name}: ${values.join(', ')}`);
+}
+
+/** Bytes of an output that becomes a variable of the next job's programs: those have a limit of 128 KiB. */
+const outputLimit = 64 * 1024;
+
+/** The plan itself, for the stages that come after somebody has approved it. */
+function handedOn(approved: ApprovedPlan): string {
+  const json = JSON.stringify(approved);
+  return Buffer.byteLength(json) > outputLimit ? '' : json;
 }
 
 const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];

@@ -83,9 +83,28 @@ test('a plan that has changed since it was approved is refused, and what has cha
   const plan = await migration.must('plan');
   expect(plan.summary).toContain('<summary>What the digest covers</summary>');
   expect(plan.summary).toContain('migration file: freeze.max-minutes: 60');
-  await migration.must('prepare', { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
+  const approved = {
+    'plan-digest': plan.outputs['plan-digest'] ?? '',
+    'approved-plan': plan.outputs.plan ?? '',
+  };
+  const other = { ...(await documented()), freeze: { mode: 'hold', 'max-minutes': 9 } };
+  // Nothing is on the hosts yet: what has changed is told by the plan that was handed on, if it is it.
+  await migration.write(other);
+  const handed = await migration.run('prepare', approved);
+  expect([handed.code, handed.log]).toEqual([
+    1,
+    expect.stringContaining('(migration file: freeze.max-minutes: 60 → 9)'),
+  ]);
+  for (const words of ['', '{"version":"0"}']) {
+    const bare = await migration.run('prepare', { ...approved, 'approved-plan': words });
+    expect(bare.code).toBe(1);
+    expect(bare.summary).toContain('Compare **What the digest covers** below');
+    expect(bare.summary).toContain('migration file: freeze.max-minutes: 9');
+  }
+  await migration.write(await documented());
+  await migration.must('prepare', approved);
   const before = await journal();
-  await migration.write({ ...(await documented()), freeze: { mode: 'hold', 'max-minutes': 9 } });
+  await migration.write(other);
   const { code, summary, log } = await migration.run('transfer', live);
   expect(code).toBe(1);
   expect(log).toContain('(migration file: freeze.max-minutes: 60 → 9)');
