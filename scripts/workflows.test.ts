@@ -114,17 +114,23 @@ describe('what a dispatch runs', () => {
   });
 
   it.each([
-    ['migrate.yml', '1', ['1/1']],
-    ['live-passes.yml', '4', ['1/4', '2/4', '3/4', '4/4']],
-  ])('%s shares a live pass among %s jobs', (name, shards, parts) => {
-    const { strategy, steps } = load(name).jobs['transfer-live'] ?? {};
-    const list = strategy?.matrix.shard.replace(/^\$\{\{ | \}\}$/g, '') ?? '';
-    const run = new Function('fromJSON', 'inputs', `return ${list}`);
-    expect(run(JSON.parse, { shards })).toEqual(parts);
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of GitHub's, not ours
-    expect(steps?.find(({ id }) => id === 'stage')?.with?.shard).toBe('${{ matrix.shard }}');
-    const others = Object.entries(load(name).jobs).filter(([job]) => job !== 'transfer-live');
-    expect(JSON.stringify(others)).not.toContain('matrix.shard');
+    ['auto', '["1/3","2/3","3/3"]', ['1/3', '2/3', '3/3']],
+    // The run has no plan.
+    ['auto', '', ['1/1']],
+    ['4', '["1/1"]', ['1/4', '2/4', '3/4', '4/4']],
+  ])('shares a live pass: shards %s, plan says %s', (shards, said, parts) => {
+    for (const name of ['migrate.yml', 'live-passes.yml']) {
+      const { strategy, steps, needs } = load(name).jobs['transfer-live'] ?? {};
+      expect(needs).toContain('plan');
+      const list = strategy?.matrix.shard.replace(/^\$\{\{ | \}\}$/g, '') ?? '';
+      const run = new Function('fromJSON', 'inputs', 'needs', `return ${list}`);
+      const found = run(JSON.parse, { shards }, { plan: { outputs: { shards: said } } });
+      expect(found).toEqual(parts);
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of GitHub's, not ours
+      expect(steps?.find(({ id }) => id === 'stage')?.with?.shard).toBe('${{ matrix.shard }}');
+      const others = Object.entries(load(name).jobs).filter(([job]) => job !== 'transfer-live');
+      expect(JSON.stringify(others)).not.toContain('matrix.shard');
+    }
   });
 
   it('keeps no two artifacts of one name', () => {

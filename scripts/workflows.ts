@@ -148,15 +148,20 @@ const shardLists: Readonly<Record<string, readonly string[]>> = Object.fromEntri
 );
 
 const shards: WorkflowInput = {
-  description: 'How many jobs share each live pass, every one a part of the mailboxes.',
-  default: '1',
-  options: Object.keys(shardLists),
+  description:
+    'How many jobs share each live pass, every one a part of the mailboxes. auto: as plan says, one where the run has no plan.',
+  default: 'auto',
+  options: ['auto', ...Object.keys(shardLists)],
 };
 
-/** Of a job that does a live pass. One part that fails leaves the others at work. */
+/** Of a job that does a live pass, and needs `plan`. One part that fails leaves the others at work. */
 const shardStrategy = {
   'fail-fast': false,
-  matrix: { shard: expression(`fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`) },
+  matrix: {
+    shard: expression(
+      `inputs.shards == 'auto' && fromJSON(needs.plan.outputs.shards || '["1/1"]') || fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`,
+    ),
+  },
 };
 
 /** A name for what one of these jobs keeps; an artifact's may hold no slash. */
@@ -354,16 +359,18 @@ function dryRunJob(suite: Suite): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
-      lenient(use(suite, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
+      lenient(use(suite, { name: 'plan', stage: 'plan' }, 'plan', false)),
       ...rest.map((position) => {
-        const step = withoutGate(use(suite, position, position.name, false));
+        const step = ungated(use(suite, position, position.name, false));
+        // It is one job, and has no matrix.
+        const { shard: _, ...inputs } = step.with;
         return {
           ...step,
           if: expression(
             `steps.plan.outputs.next-stage == '${position.pass ? `transfer ${position.pass}` : position.name}'`,
           ),
           with: {
-            ...step.with,
+            ...inputs,
             'plan-digest': expression('steps.plan.outputs.plan-digest'),
             'dry-run': 'true',
           },
@@ -389,7 +396,7 @@ function allEnvironments(): string {
 /** The stage's own action, with every input that a workflow has a value for. */
 function use(
   suite: Suite,
-  position: Position,
+  position: Omit<Position, 'minutes'>,
   id: string,
   chained: boolean,
   gate = position.name,
@@ -430,8 +437,8 @@ function lenient<T extends { with: Yaml }>(step: T): T {
 }
 
 /** For a job that no gate stands before. */
-function withoutGate<T extends { with: Yaml }>(step: T): T {
-  const { environment: _, 'require-approval': __, shard: ___, ...inputs } = step.with;
+function ungated<T extends { with: Yaml }>(step: T): T {
+  const { environment: _, environments: __, 'require-approval': ___, ...inputs } = step.with;
   return { ...step, with: inputs };
 }
 
@@ -439,7 +446,7 @@ function outputsOf(step: string, stage: StageName): Yaml {
   const names = ['state', 'next-stage', 'plan-digest'];
   if (stageOutputs(stage).some(({ name }) => name === 'downtime-seconds'))
     names.push('downtime-seconds');
-  if (stage === 'plan') names.push('plan');
+  if (stage === 'plan') names.push('plan', 'shards');
   return Object.fromEntries(
     names.map((name) => [name, expression(`steps.${step}.outputs.${name}`)]),
   );
@@ -481,11 +488,7 @@ function bundleUpload(job: string, steps: readonly (readonly [string, StageName]
 function livePasses(suite: Suite): Yaml {
   const { 'require-approval': _, ...passInputs } = commonInputs;
   const live = { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 } as const;
-  const {
-    'require-approval': __,
-    environment: ___,
-    ...ungated
-  } = use(suite, live, 'stage', false).with;
+  const plan = { name: 'plan', stage: 'plan' } as const;
   return {
     name: 'Live passes',
     on: triggers({ shards, ...passInputs }),
@@ -496,8 +499,20 @@ function livePasses(suite: Suite): Yaml {
       'cancel-in-progress': false,
     },
     jobs: {
+      plan: {
+        name: 'plan',
+        if: expression("inputs.shards == 'auto'"),
+        'runs-on': expression('inputs.runner'),
+        'timeout-minutes': 30,
+        environment: environmentOf('live-passes'),
+        permissions,
+        outputs: outputsOf('stage', 'plan'),
+        steps: [...preparation(false), ungated(use(suite, plan, 'stage', false))],
+      },
       'transfer-live': {
         name: 'transfer-live',
+        needs: ['plan'],
+        if: expression(unhurt),
         strategy: shardStrategy,
         'runs-on': expression('inputs.runner'),
         'timeout-minutes': live.minutes,
@@ -506,7 +521,7 @@ function livePasses(suite: Suite): Yaml {
         outputs: outputsOf('stage', 'transfer'),
         steps: [
           ...preparation(false),
-          { ...use(suite, live, 'stage', false), with: ungated },
+          ungated(use(suite, live, 'stage', false)),
           ...bundleUpload(shardName, [['stage', 'transfer']]),
         ],
       },
