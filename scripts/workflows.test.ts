@@ -114,17 +114,17 @@ describe('what a dispatch runs', () => {
   });
 
   it.each([
-    ['auto', '["1/3","2/3","3/3"]', ['1/3', '2/3', '3/3']],
-    // The run has no plan.
-    ['auto', '', ['1/1']],
-    ['4', '["1/1"]', ['1/4', '2/4', '3/4', '4/4']],
-  ])('shares a live pass: shards %s, plan says %s', (shards, said, parts) => {
+    ['auto', 'success', ['1/3', '2/3', '3/3']],
+    ['auto', 'skipped', ['1/1']],
+    ['4', 'success', ['1/4', '2/4', '3/4', '4/4']],
+  ])('shares a live pass: shards %s, plan %s', (shards, result, parts) => {
     for (const name of ['migrate.yml', 'live-passes.yml']) {
       const { strategy, steps, needs } = load(name).jobs['transfer-live'] ?? {};
       expect(needs).toContain('plan');
       const list = strategy?.matrix.shard.replace(/^\$\{\{ | \}\}$/g, '') ?? '';
       const run = new Function('fromJSON', 'inputs', 'needs', `return ${list}`);
-      const found = run(JSON.parse, { shards }, { plan: { outputs: { shards: said } } });
+      const plan = { result, outputs: { shards: '["1/3","2/3","3/3"]' } };
+      const found = run(JSON.parse, { shards }, { plan });
       expect(found).toEqual(parts);
       // biome-ignore lint/suspicious/noTemplateCurlyInString: an expression of GitHub's, not ours
       expect(steps?.find(({ id }) => id === 'stage')?.with?.shard).toBe('${{ matrix.shard }}');

@@ -159,7 +159,7 @@ const shardStrategy = {
   'fail-fast': false,
   matrix: {
     shard: expression(
-      `inputs.shards == 'auto' && fromJSON(needs.plan.outputs.shards || '["1/1"]') || fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`,
+      `inputs.shards == 'auto' && fromJSON(needs.plan.result == 'success' && needs.plan.outputs.shards || '["1/1"]') || fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`,
     ),
   },
 };
@@ -413,7 +413,13 @@ function use(
       secretSpecs.map(({ name }) => [name, expression(`secrets.${secretName(name)}`)]),
     ),
     'plan-digest': expression(digest),
-    ...(chained ? { 'approved-plan': expression('needs.plan.outputs.plan') } : {}),
+    ...(chained
+      ? {
+          'approved-plan': expression(
+            "needs.plan.result == 'success' && needs.plan.outputs.plan || ''",
+          ),
+        }
+      : {}),
     environment: environmentOf(gate),
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),

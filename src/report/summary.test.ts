@@ -108,7 +108,11 @@ describe('summary', () => {
   ];
 
   it('of a plan says what is decided, what will happen, and how long it took before', () => {
-    const text = summary({ ...report, stage: 'plan', runbook, waits: 2 });
+    const waits = { number: 2, last: undefined };
+    const text = summary({ ...report, stage: 'plan', runbook, waits });
+    expect(
+      summary({ ...report, stage: 'plan', runbook, waits: { number: 2, last: 400 } }),
+    ).toContain('on top: about **13 min 20 s**, for the last one took 6 min 40 s');
     expect(text).toContain('the plan with the digest `abc`');
     expect(text).toContain(
       'about **12 s**, as last measured, and 2 approvals and runner starts on top',

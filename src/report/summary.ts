@@ -27,8 +27,8 @@ export interface Report {
   readonly downtimeSeconds?: number | undefined;
   /** plan: what will happen. */
   readonly runbook?: readonly RunbookStage[];
-  /** Gates that stand within the downtime. */
-  readonly waits?: number | undefined;
+  /** Gates that stand within the downtime, and the seconds that passing one took last. */
+  readonly waits?: { readonly number: number; readonly last: number | undefined } | undefined;
   /** How this job came past its gate, in words. */
   readonly gate?: string | undefined;
   /** Why the stage failed. */
@@ -166,18 +166,22 @@ function facts(report: Report): string {
 function downtime(report: Report): string {
   if (report.downtimeSeconds !== undefined)
     return `mailboxes were away for **${words(report.downtimeSeconds)}**`;
-  const { runbook: stages = [], waits = 0 } = report;
+  const { runbook: stages = [], waits } = report;
   const within = stages.filter(({ stage }) => downtimeStages.includes(stage));
   const known = within.flatMap(({ measured }) => (measured === undefined ? [] : [measured]));
-  const wait =
-    waits > 0
-      ? `, and ${count(waits, 'approval and runner start', 'approvals and runner starts')} on top`
-      : '';
+  const wait = waits && waits.number > 0 ? `, ${waitInWords(waits)}` : '';
   if (within.length > 0 && known.length === within.length)
     return `about **${words(known.reduce((sum, seconds) => sum + seconds, 0))}**, as last measured${wait}`;
   const live = stages.find(({ stage }) => stage === 'transfer live')?.measured;
   const hint = live === undefined ? '' : ` (the last live pass took ${words(live)})`;
   return `not measured yet${hint}${wait}`;
+}
+
+function waitInWords({ number, last }: NonNullable<Report['waits']>): string {
+  const gates = `and ${count(number, 'approval and runner start', 'approvals and runner starts')} on top`;
+  return last === undefined
+    ? gates
+    : `${gates}: about **${words(number * last)}**, for the last one took ${words(last)}`;
 }
 
 function runbook(stages: readonly RunbookStage[]): string {

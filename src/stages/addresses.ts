@@ -41,7 +41,7 @@ export function saved(entries: readonly Entry[], name: string, type: string): RR
 export function lowerTtlSteps(context: StageContext): readonly Step[] {
   return targets(context).map(({ provider, record, loweredTtl }) => ({
     id: `lower-ttl-${record.name}-${record.type}`,
-    title: `See that the TTL of ${record.name} ${record.type} is at most ${loweredTtl} s, and note what it was`,
+    title: `Bring the TTL of ${record.name} ${record.type} to ${loweredTtl} s at most`,
     async done() {
       const now = await provider.read(record.name, record.type);
       return (

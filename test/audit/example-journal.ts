@@ -73,7 +73,7 @@ export function exampleJournal(): readonly string[] {
     reason: 'the environment mail-activate was passed without an approval',
   };
   stage('prepare', approved('mail-prepare', 'looks right'), [
-    [2.1, 'See that the TTL of mail.orchard.example A is at most 60 s', '3600 s → 60 s'],
+    [2.1, 'Bring the TTL of mail.orchard.example A to 60 s at most', '3600 s → 60 s'],
     [4.3, 'Fence NEW', 'nothing starts at boot'],
   ]);
   add(0.1, { kind: 'note', stage: 'prepare', step: 'plan', data: { plan } });
