@@ -66,6 +66,8 @@ describe('the page', () => {
     expect(html).toContain('window agreed with support');
     expect(html).toContain('the environment mail-activate was passed without an approval');
     expect(html).toContain('OLD thaws by itself at 18:45');
+    expect(html).toContain('type A, ttl 3600, values [&#34;&#60;/script');
+    expect(html).toContain('as plans.json holds it');
     expect(html).toContain('(ambiguous: several approvals or attempts)');
   });
 

@@ -77,6 +77,8 @@ export function exampleJournal(): readonly string[] {
     [4.3, 'Fence NEW', 'nothing starts at boot'],
   ]);
   add(0.1, { kind: 'note', stage: 'prepare', step: 'plan', data: { plan } });
+  const rrset = { name: 'mail.orchard.example', type: 'A', ttl: 3600, values: [nasty] };
+  add(0.1, { kind: 'note', stage: 'prepare', step: 'rrset-before', data: rrset });
   stage('transfer live', approved('mail-transfer-live', ''), [
     [312, 'Copy while OLD serves', '300 mailboxes, 9.1 GB'],
   ]);

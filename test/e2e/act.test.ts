@@ -21,7 +21,7 @@ const small: RehearsalOptions = {
 /** The first workflow that the README shows: what users write. */
 function callerOfReadme(): string {
   const text = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
-  const [, caller] = /^```yaml\n(on:\n[\s\S]*?)^```$/m.exec(text) ?? [];
+  const [, caller] = /^```yaml\n(name: Migrate\n[\s\S]*?)^```$/m.exec(text) ?? [];
   if (caller === undefined) throw new Error('the README shows no workflow');
   return caller;
 }
