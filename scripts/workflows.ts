@@ -139,27 +139,19 @@ const commonInputs: Record<string, WorkflowInput> = {
   runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
 };
 
-/** How many jobs may share the live passes, and the `shard` of each. An expression can't count. */
-const shardLists: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
-  [1, 2, 4, 8, 16].map((parts) => [
-    String(parts),
-    Array.from({ length: parts }, (_, index) => `${index + 1}/${parts}`),
-  ]),
-);
-
 const shards: WorkflowInput = {
   description:
-    'How many jobs share each live pass, every one a part of the mailboxes. auto: as plan says, one where the run has no plan.',
-  default: 'auto',
-  options: ['auto', ...Object.keys(shardLists)],
+    'In how many parts live passes bring the mailboxes, a job each, one after the other: 1 to 16. Left empty, as many as their size asks for. plan says which, so without it in the run there is one.',
+  default: '',
 };
 
-/** Of a job that does a live pass, and needs `plan`. One part that fails leaves the others at work. */
+/** Of a job that does a live pass, and needs `plan`. The parts share one lock; one that fails hinders no other. */
 const shardStrategy = {
   'fail-fast': false,
+  'max-parallel': 1,
   matrix: {
     shard: expression(
-      `inputs.shards == 'auto' && fromJSON(needs.plan.result == 'success' && needs.plan.outputs.shards || '["1/1"]') || fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`,
+      `fromJSON(needs.plan.result == 'success' && needs.plan.outputs.shards || '["1/1"]')`,
     ),
   },
 };
@@ -424,6 +416,7 @@ function use(
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
+    shards: expression('inputs.shards'),
     ...(position.pass ? { pass: position.pass } : {}),
     ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
@@ -507,7 +500,7 @@ function livePasses(suite: Suite): Yaml {
     jobs: {
       plan: {
         name: 'plan',
-        if: expression("inputs.shards == 'auto'"),
+        if: expression("inputs.shards != '1'"),
         'runs-on': expression('inputs.runner'),
         'timeout-minutes': 30,
         environment: environmentOf('live-passes'),
