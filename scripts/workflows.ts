@@ -44,8 +44,8 @@ export const positions: readonly Position[] = [
 /** What the swift form does in one job. */
 const swiftNames = ['freeze', 'transfer-final', 'activate', 'dns-cutover'];
 
-/** Stages that change the DNS, by a program that a runner may lack. */
-const dnsStages: readonly StageName[] = ['prepare', 'dns-cutover', 'finish', 'rollback'];
+/** Stages that change the DNS, or try whether they may, by a program that a runner may lack. */
+const dnsStages: readonly StageName[] = ['plan', 'prepare', 'dns-cutover', 'finish', 'rollback'];
 
 /** Least rights: the migration file; who approved; when. */
 const permissions = { contents: 'read', actions: 'read', deployments: 'read' };
@@ -506,7 +506,7 @@ function livePasses(suite: Suite): Yaml {
         environment: environmentOf('live-passes'),
         permissions,
         outputs: outputsOf('stage', 'plan'),
-        steps: [...preparation(false), ungated(use(suite, plan, 'stage', false))],
+        steps: [...preparation(true), ungated(use(suite, plan, 'stage', false))],
       },
       'transfer-live': {
         name: 'transfer-live',
