@@ -78,7 +78,8 @@ export interface Watching {
   readonly renew?: () => Promise<void>;
 }
 
-const pollSeconds = { first: 0.1, most: 5 } as const;
+/** Between two looks: a share of the time that the pass has taken, so that no pass is much longer for it. */
+const pollSeconds = { least: 0.1, share: 0.02, most: 5 } as const;
 const tellSeconds = 15;
 const renewSeconds = 600;
 
@@ -90,7 +91,7 @@ export async function watchDetached(
 ): Promise<Ended> {
   const began = performance.now();
   const since = () => (performance.now() - began) / 1000;
-  let [toldAt, renewedAt, pause] = [0, 0, pollSeconds.first as number];
+  let [toldAt, renewedAt] = [0, 0];
   while (true) {
     const { state, lines, output, fault } = await look(source, migration);
     if (state !== 'running') return { code: state === 'none' ? 5 : Number(state), output, fault };
@@ -102,8 +103,8 @@ export async function watchDetached(
       renewedAt = since();
       await renew();
     }
-    await sleep(pause * 1000);
-    pause = Math.min(pollSeconds.most, pause * 1.3);
+    const pause = Math.max(pollSeconds.least, since() * pollSeconds.share);
+    await sleep(Math.min(pollSeconds.most, pause) * 1000);
   }
 }
 

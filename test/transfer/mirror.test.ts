@@ -62,7 +62,7 @@ async function pass(): Promise<Readonly<Record<string, number>>> {
 
 describe('a pass', () => {
   it('looks only at what changed since the last one', async () => {
-    expect(await pass()).toMatchObject({ tar: 1, sent: 0, renamed: 0 });
+    expect(await pass()).toMatchObject({ tar: 2, sent: 0, renamed: 0 });
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
     appendFileSync(message('anna', 'dovecot-uidlist'), '6 :x\n');
     expect(await pass()).toMatchObject({ listed: 0, sent: 1 });
@@ -142,7 +142,7 @@ describe('a pass', () => {
     writeFileSync(join(target.folder, 'transfer-token'), 'another');
     expect(await pass()).toMatchObject({ listed: 17 });
     rmSync(target.root, { recursive: true });
-    expect(await pass()).toMatchObject({ tar: 1, sent: 0 });
+    expect(await pass()).toMatchObject({ tar: 2, sent: 0 });
   });
 
   it('brings a folder that the target lost although the note knows it', async () => {
@@ -171,7 +171,7 @@ describe('a pass', () => {
 
   it('brings a store by tar where the target has nothing, and puts right what tar missed', async () => {
     const counts = await pass();
-    expect(counts).toMatchObject({ tar: 1, listed: 17 });
+    expect(counts).toMatchObject({ tar: 2, listed: 1 });
     expect(await pass()).toMatchObject({ listed: 0 });
   });
 
@@ -240,8 +240,8 @@ describe('a pass', () => {
   it('goes on when both ends have much to say at once', async () => {
     const folder = message('anna', '.Many/cur');
     mkdirSync(folder, { recursive: true });
-    mkdirSync(target.root);
-    mkdirSync(join(target.root, 'not-empty'));
+    // Not by tar.
+    for (const user of ['anna', 'bert']) mkdirSync(join(target.root, user), { recursive: true });
     for (let index = 0; index < 45_000; index += 1)
       writeFileSync(join(folder, `${index}.m:2,`), '');
     writeFileSync(message('bert', 'cur/1.big:2,'), Buffer.alloc(3_000_000, 'x'));
