@@ -12,20 +12,37 @@ function folderOf(migration: string): string {
   return `/run/mail-cutover-${migration}-pass`;
 }
 
+/** Which part of the mailboxes a pass brings: `{ index: 1, count: 1 }` is all of them. */
+export interface Part {
+  readonly index: number;
+  readonly count: number;
+}
+
 export interface Ended {
   readonly code: number;
   readonly output: string;
   readonly fault: string;
 }
 
-export async function startDetached(source: Host, key: PassKey, migration: string): Promise<void> {
+export async function startDetached(
+  source: Host,
+  key: PassKey,
+  migration: string,
+  part: Part,
+): Promise<void> {
   await source.change(
     script(
       `umask 077
        mkdir -p -- "$1"
-       if ! perl "$2/mirror.pl" detach "$1" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
+       if ! perl "$2/mirror.pl" detach "$1" "$5" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
          < /dev/null > /dev/null 2> "$1/start"; then cat "$1/start" >&2; exit 5; fi`,
-      [folderOf(migration), key.folder, `/var/lib/mail-cutover/${migration}`, key.host],
+      [
+        folderOf(migration),
+        key.folder,
+        `/var/lib/mail-cutover/${migration}`,
+        key.host,
+        `${part.index}/${part.count}`,
+      ],
       { purpose: 'start the pass' },
     ),
   );

@@ -227,6 +227,25 @@ describe('a pass', () => {
     await expect(mirror.go(source)).rejects.toThrow('exit code 6');
   });
 
+  it('brings a part of the mailboxes at a time, and then looks at what changed only', async () => {
+    const part = async (which: string) =>
+      (await mirror.pass(source, target, 'store', which)).counts;
+    const first = await part('1/2');
+    expect(existsSync(join(target.root, 'anna'))).not.toBe(existsSync(join(target.root, 'bert')));
+    const again = await part('1/2');
+    expect([first['tar'], again['tar'], again['sent']]).toEqual([1, undefined, 0]);
+    expect(await part('2/2')).toMatchObject({ tar: 1, sent: 0 });
+    expect(await pass()).toMatchObject({ listed: 1, sent: 0 });
+  });
+
+  it('puts in place what a tar has left that was cut off', async () => {
+    const staging = join(target.root, '.mail-cutover.tar');
+    mkdirSync(join(staging, 'anna/cur'), { recursive: true });
+    mkdirSync(join(staging, 'nobody'));
+    writeFileSync(join(staging, 'anna/cur/half'), 'a half');
+    expect(await pass()).toMatchObject({ tar: 1 });
+  });
+
   it('runs by itself, and says in its folder how it ended', async () => {
     const folder = join(mirror.temporary, 'run');
     mkdirSync(folder);

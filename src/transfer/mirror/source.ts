@@ -10,11 +10,15 @@ $count{$_} = 0 for qw(listed looked sent bytes unstable);
 my ($noted_token, @item_of, @name_of, @path_of, @key_of, @first_of, @noted);
 my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some files did, 'g' gone
 
+# A part of the mailboxes only; and those of the others, by item and path. See there.
+my ($part, $parts, %elsewhere) = (1, 1);
+
 # Of a detached pass: its folder, and how far it is.
 my ($run_folder, $doing, $told, $seen, $seen_bytes) = (undef, 'comparing', 0, 0, 0);
 
 sub send_all {
-    ($folder, my $items_file, my @command) = @_;
+    (my $which, $folder, my $items_file, my @command) = @_;
+    ($part, $parts) = split m{/}, $which;
     lap('start');
     lock_folder($folder);
     my $child = connect_to(@command);
@@ -39,9 +43,11 @@ sub pass {
     greet();
     my $answer = expect_frame('H');
     lap('connect');
-    if ($answer ne 'trusted') {
-        forget_note();
-        bring_new($_, @command) for grep { $items[$_]{kind} eq 'store' } 0 .. $#items;
+    my $is_trusted = $answer eq 'trusted';
+    forget_note() if !$is_trusted;
+    find_elsewhere() if $parts > 1;
+    if (!$is_trusted || $parts > 1) {
+        bring_new($_, @command) for stores();
         ($doing, $seen_bytes) = ('comparing', 0);
         @queue = scan();
         lap('tar');
@@ -107,6 +113,24 @@ sub show_total {
     eval { put("$run_folder/total", "$messages $bytes\n") };
 }
 
+# --- parts ----------------------------------------------------------------------------------------
+# A pass may be one of several, each with a part of the mailboxes: it leaves those of the others alone,
+# but for changes in what earlier passes have brought. Which part has a mailbox follows from its path.
+sub find_elsewhere {
+    for my $item (stores()) {
+        for my $unit (units($item)) {
+            $elsewhere{"$item\0$unit"} = 1 if hash("$items[$item]{path}/$unit") % $parts != $part - 1;
+        }
+    }
+}
+
+# djb2
+sub hash {
+    my $hash = 5381;
+    $hash = ($hash * 33 + $_) & 0xffff_ffff for unpack 'C*', $_[0];
+    return $hash;
+}
+
 # --- the first time -------------------------------------------------------------------------------
 # Mailboxes that the target does not have at all are brought by tar(1) at both ends: it needs half of the
 # processor time a file. Their folders are noted before, as if a pass had just ended: what came, went or
@@ -115,7 +139,7 @@ sub bring_new {
     my ($item, @command) = @_;
     # Only over the door that knows the word.
     return unless @command && $command[-1] =~ s/ mirror$/ tar $item/;
-    my @units = map { [$_, note_tree($item, $_)] } units($item);
+    my @units = map { [$_, note_tree($item, $_)] } grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
     my ($messages, $bytes) = (0, 0);
     for my $unit (@units) { $messages += $unit->[2]; $bytes += $unit->[3] }
     show_total($messages, $bytes);
@@ -155,6 +179,8 @@ sub units {
     }
     return @units;
 }
+
+sub stores { return grep { $items[$_]{kind} eq 'store' } 0 .. $#items }
 
 sub is_folder { return look($_[0]) && found_kind($stat) eq 'd' }
 
@@ -480,6 +506,7 @@ sub list {
     my ($common, @plain, @others, @below);
     my ($signs, $packed, $with_messages) = ('', '', holds_messages($name));
     $has_young_link = 0;
+    my $has_others = 0;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
     for my $entry (readdir $handle) {
         my $is_message = $with_messages && $entry =~ /^[0-9]+\../s;
@@ -498,6 +525,7 @@ sub list {
         $packed .= $other;
         next if substr($other, 0, 1) ne 'd';
         my $inner = $name eq '' ? $entry : "$name/$entry";
+        if ($elsewhere{"$item\0$inner"}) { $has_others = 1; next }
         push @below, [$item, $inner] unless is_known("$item\0$inner") || $listed{"$item\0$inner"};
     }
     my ($plain_mode, $plain_owner) = (0, 0);
@@ -505,7 +533,7 @@ sub list {
         my (undef, $plain_uid, $plain_gid, $bits) = unpack 'L L L S', $common;
         ($plain_mode, $plain_owner) = ($bits & 07777, owner($plain_uid, $plain_gid));
     }
-    $record->[2] = $unknown if $has_young_link;
+    $record->[2] = $unknown if $has_young_link || $has_others;
     push @$batch, [$item, $name, \@plain, \$signs, \@others];
     $$size += 1 + @plain + @others;
     $count{listed}++;
@@ -652,7 +680,7 @@ sub serve {
             elsif ($other->[0] ne 'd') { push @opened, open_ahead($item, $name, $other->@[1 .. 5]) }
             else {
                 my $inner = $name eq '' ? $other->[1] : "$name/$other->[1]";
-                push @below, [$item, $inner] unless $listed{"$item\0$inner"};
+                push @below, [$item, $inner] unless $listed{"$item\0$inner"} || $elsewhere{"$item\0$inner"};
                 forget_below("$item\0$inner");
             }
         }
