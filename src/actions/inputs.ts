@@ -31,6 +31,8 @@ export interface Inputs {
   readonly pass: Pass;
   /** transfer; `index` counts from 1 to `count`. */
   readonly shard: { readonly index: number; readonly count: number };
+  /** plan: in how many parts live passes are to bring the mailboxes; by their size if undefined. */
+  readonly shards: number | undefined;
   /** activate, rollback: the host that will never serve again. */
   readonly declareDead: 'old' | 'new' | undefined;
   /** Takes the lock from a run that is dead. */
@@ -97,6 +99,7 @@ export function loadInputs(
     bundle: check('bundle', optional),
     pass: check('pass', pass),
     shard: check('shard', shard),
+    shards: check('shards', shards),
     declareDead: check('declare-dead', host),
     forceUnlock: check('force-unlock', flag),
     eraseOldMail: check('erase-old-mail', optional),
@@ -195,6 +198,12 @@ function shard(value: string): Inputs['shard'] {
     throw new UserError(`${quoted(value)} is not of the form "2/4", the second part of four`);
   }
   return { index, count };
+}
+
+function shards(value: string): number | undefined {
+  if (value === '') return undefined;
+  if (/^([1-9]|1[0-6])$/.test(value)) return Number(value);
+  throw new UserError(`${quoted(value)} is no number from 1 to 16`);
 }
 
 function host(value: string): 'old' | 'new' | undefined {

@@ -39,6 +39,8 @@ export interface Report {
   readonly differences?: readonly string[] | undefined;
   /** Part by part what the digest stands for: of a plan, and of a refusal for its sake. */
   readonly covered?: readonly string[] | undefined;
+  /** plan: how mail will be copied, and why so; of our own words only. */
+  readonly outlook?: readonly string[] | undefined;
   /** What to do after a failure, as Markdown; of our own words only. */
   readonly goingOn?: readonly string[] | undefined;
   /** A diagram, as Markdown; made of our own words only. */
@@ -78,6 +80,10 @@ export function summary(report: Report): string {
     ),
     ...list('What to know', warning.map(line)),
     ...(report.runbook?.length ? [runbook(report.runbook)] : []),
+    ...list(
+      'How mail is copied',
+      (report.outlook ?? []).map((text) => `- ${text}`),
+    ),
     ...list(
       'DNS',
       rrsets.map((rrset) => `- ${plainText(rrset)}`),

@@ -14,6 +14,7 @@ import { goingOn } from '../report/going-on.ts';
 import { type ApprovedPlan, planParts } from '../report/plan-difference.ts';
 import { type Report, summary } from '../report/summary.ts';
 import { timeline } from '../report/timeline.ts';
+import { copyParts } from '../stages/copy-outlook.ts';
 import type { Parts } from './parts.ts';
 import { OtherPlan } from './plan-digest.ts';
 import { OutOfOrder } from './refusals.ts';
@@ -53,6 +54,7 @@ export async function outcome(
     failure: result.failure instanceof Error ? result.failure.message : undefined,
     refused: result.refused === true,
     differences: result.difference?.differences,
+    outlook: result.outlook?.lines,
     covered: result.approved && coveredBy(result.approved),
     goingOn:
       result.failure === undefined
@@ -78,6 +80,7 @@ export async function outcome(
     outputs: {
       ...(audit === undefined ? {} : { audit }),
       ...(stage === 'plan' && result.approved ? { plan: handedOn(result.approved) } : {}),
+      ...(stage === 'plan' ? { shards: copyParts(result.outlook, parts.inputs.shards) } : {}),
     },
     ...(result.failure === undefined ? {} : { failure: result.failure }),
   };
