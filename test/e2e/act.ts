@@ -7,6 +7,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stringify } from 'yaml';
 import { actProgram } from '../../scripts/act-program.mjs';
+import { repositoryOf } from '../../scripts/repository.ts';
 import { version } from '../../src/actions/version.ts';
 import type { Lab } from '../lab/lab.ts';
 import { mustRun } from '../lab/process.ts';
@@ -62,14 +63,22 @@ export class ActRepository {
   ): Promise<ActRepository> {
     const made = new ActRepository(await mkdtemp(join(tmpdir(), 'mail-cutover-act-')));
     await made.#fillSuite();
-    await made.#fillRepository(stringify(migrationFile(lab, changes)), callers);
-    const secrets = {
+    await made.#fillRepository(stringify(migrationFile(lab, changes)), callers, {
       MAIL_CUTOVER_SSH_KEY: lab.sshKey.text,
       MAIL_CUTOVER_DNS_CREDENTIALS: dnsCredentials,
       MAIL_CUTOVER_PROBE_PASSWORD: password,
-    };
-    // act reads a secret file as YAML when its name says so: line breaks survive.
-    await writeFile(made.#secrets, stringify(secrets), { mode: 0o600 });
+    });
+    return made;
+  }
+
+  /** In place of the suite's actions those of a test, by their path: no hosts are needed then. */
+  static async withActions(actions: Readonly<Record<string, object>>): Promise<ActRepository> {
+    const made = new ActRepository(await mkdtemp(join(tmpdir(), 'mail-cutover-act-')));
+    for (const [path, action] of Object.entries(actions)) {
+      await mkdir(join(made.#suite, path), { recursive: true });
+      await writeFile(join(made.#suite, path, 'action.yml'), stringify(action));
+    }
+    await made.#fillRepository('', {}, {});
     return made;
   }
 
@@ -98,7 +107,13 @@ export class ActRepository {
     await copyWorkflows(this.#suite);
   }
 
-  async #fillRepository(file: string, callers: Readonly<Record<string, string>>): Promise<void> {
+  async #fillRepository(
+    file: string,
+    callers: Readonly<Record<string, string>>,
+    secrets: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    // act reads a secret file as YAML when its name says so: line breaks survive.
+    await writeFile(this.#secrets, stringify(secrets), { mode: 0o600 });
     await copyWorkflows(this.#repository);
     const folder = join(this.#repository, '.github');
     await writeFile(join(folder, 'mail-cutover.yml'), file);
@@ -122,7 +137,7 @@ export class ActRepository {
         'workflow_dispatch',
         ...['--workflows', `.github/workflows/${options.workflow ?? 'migrate.yml'}`],
         ...['--platform', 'ubuntu-latest=-self-hosted'],
-        ...['--local-repository', `OWNER/mail-cutover@v${version}=${this.#suite}`],
+        ...['--local-repository', `${repositoryOf(root)}@v${version}=${this.#suite}`],
         ...['--local-repository', `${uploadReference()}=${standIn('upload-artifact')}`],
         ...['--secret-file', this.#secrets],
         ...['--env', `ACT_ARTIFACTS=${this.artifacts}`],
