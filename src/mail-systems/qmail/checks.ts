@@ -15,10 +15,10 @@ import {
   virtualDomains,
 } from './control.ts';
 import { withDatabase } from './database.ts';
-import { relay } from './freeze.ts';
 import { type Homes, readHomes, storesOf } from './homes.ts';
 import { ask } from './program.ts';
 import { readQueue } from './queue.ts';
+import { wayToNew } from './way-to-new.ts';
 
 const lookScript = String.raw`
 say() { printf '%s\t%s\n' "$1" "$2"; }
@@ -99,7 +99,7 @@ export async function checks(
     ...strangeDomains(old, there),
     ...unknownDomains(context, there),
     ...(await services(old, target)),
-    ...relayAddress(context),
+    ...(await wayToNew(context, there, here)),
     ...(await lifetime(context, there)),
     ...(await mboxes(context, there, homes)),
     ...(await homesOnNew(context, homes)),
@@ -208,18 +208,6 @@ async function services(old: MailHost, target: MailHost): Promise<Finding[]> {
     }
   }
   return found;
-}
-
-/** qmail-remote(8) speaks IPv4 only. */
-function relayAddress(context: MailContext): Finding[] {
-  return relay(context).includes(':')
-    ? [
-        blocks(
-          `OLD can't send to ${relay(context)}: qmail-remote knows no IPv6`,
-          'name an IPv4 address of NEW in new.public-addresses, or as new.address',
-        ),
-      ]
-    : [];
 }
 
 const dayBefore = 86_400;

@@ -114,6 +114,15 @@ export function movedNames(control: Control): readonly string[] {
   return [...new Set(names)].filter((name) => name !== '' && !ownNames.test(name)).sort();
 }
 
+/** What qmail-smtpd(8) takes mail for; suffixes begin with a dot. */
+export function acceptedNames(control: Control): ReadonlySet<string> {
+  const names = [
+    ...lines(control.files.get('rcpthosts')),
+    ...lines(control.files.get('morercpthosts')),
+  ];
+  return new Set(names.map((name) => name.toLowerCase()));
+}
+
 /** What stays local on a host whose names have gone. */
 export function remainingLocals(control: Control): string {
   return locals(control)

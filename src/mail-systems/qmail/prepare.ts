@@ -5,20 +5,22 @@ import type { MailContext } from '../mail-system.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { assignSteps } from './assign.ts';
 import {
+  acceptedNames,
+  type Control,
   lines,
   locals,
   me,
   movedNames,
-  pathOf,
   readControl,
   virtualDomains,
   writeControl,
 } from './control.ts';
 import { loadSteps } from './database-steps.ts';
 import { keepFingerprint } from './fingerprint.ts';
-import { mailboxPorts, namesOf } from './freeze.ts';
+import { mailboxPorts } from './freeze.ts';
 import { homingStep } from './homing.ts';
 import { has, mark, unmark } from './marks.ts';
+import { namesOf, noteNames, noteOwnNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
 
@@ -38,10 +40,9 @@ export function prepareSteps(
       do: async () => {
         await keepFingerprint(old, context.migration);
         await keepFingerprint(target, context.migration);
-        const noted = [pathOf(context.migration), ...(await namesOf(context))];
-        for (const host of [old, target]) {
-          await host.edit('put', ['qmail'], { stdin: noted.map((line) => `${line}\n`).join('') });
-        }
+        const names = await namesOf(old, context.migration);
+        for (const host of [old, target]) await noteNames(host, context.migration, names);
+        await noteOwnNames(target, context.migration);
         return undefined;
       },
     },
@@ -202,8 +203,6 @@ function stageZeroNew(context: MailContext): Step {
   };
 }
 
-type Control = Awaited<ReturnType<typeof readControl>>;
-
 function additions(there: Control, here: Control): Additions {
   const virtual = new Set(virtualDomains(here).map(({ name }) => name));
   const local = new Set(locals(here));
@@ -220,14 +219,6 @@ function additions(there: Control, here: Control): Additions {
     rcpthosts:
       here.files.get('rcpthosts') === undefined ? [] : names.filter((name) => !accepted.has(name)),
   };
-}
-
-function acceptedNames(control: Control): ReadonlySet<string> {
-  return new Set(
-    [...lines(control.files.get('rcpthosts')), ...lines(control.files.get('morercpthosts'))].map(
-      (name) => name.toLowerCase(),
-    ),
-  );
 }
 
 /** OLD takes mail for NEW's own name and sends it on, but never delivers it. */
