@@ -16,13 +16,22 @@ async function sendAll(here: QmailScene, side: 'old' | 'new'): Promise<string[]>
 const serving = { pop3: true, delivers: true };
 const closed = { pop3: false, delivers: false };
 
+/** No systemd, no sudo, and coreutils without the options that came in 2013 and 2016. */
+const makeOld = `
+mv /usr/bin/systemctl /usr/bin/sudo /root/
+for pair in 'df --output' 'comm -z'; do
+  tool=\${pair% *}
+  printf '#!/bin/sh\\ncase " $* " in *" %s"*) echo "%s: unknown option" >&2; exit 1 ;; esac\\nexec /usr/bin/%s "$@"\\n' "\${pair#* }" "$tool" "$tool" > "/usr/local/bin/$tool"
+  chmod 755 "/usr/local/bin/$tool"
+done`;
+
 describe('redirect, under runit, at first on an OLD without systemd and sudo', () => {
   let here: QmailScene;
   const ids: string[] = [];
 
   beforeAll(async () => {
     here = await QmailScene.start('redirect', { supervisor: 'runit' });
-    await here.lab.host('old').mustSh('mv /usr/bin/systemctl /usr/bin/sudo /root/');
+    await here.lab.host('old').mustSh(makeOld);
   }, 300_000);
   afterAll(async () => here?.end(), 60_000);
 

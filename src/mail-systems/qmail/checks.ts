@@ -25,6 +25,8 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 system=$(uname -s)
 if [ "$system" != Linux ] || ! find --version 2>/dev/null | grep -q GNU; then say gnu "$system"; exit 0; fi
 for tool in rsync perl flock awk od sha256sum; do command -v "$tool" >/dev/null || say tool "$tool"; done
+if ! flock --help 2>&1 | grep -q -- ' -E'; then say tool 'flock of util-linux 2.22 or newer'; fi
+if ! ssh -Q key 2>/dev/null | grep -q ssh-ed25519; then say tool 'ssh of OpenSSH 6.5 or newer'; fi
 if [ -e /.dockerenv ]; then say inside /.dockerenv; fi
 if [ -e /run/.containerenv ]; then say inside /run/.containerenv; fi
 if [ ! -x "$1/bin/qmail-send" ] || [ ! -d "$1/queue/mess" ]; then say qmail "$1"; fi
