@@ -74,7 +74,8 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
     ]);
     expect(await here.serves('new')).toEqual(closed);
     await migration.must('rollback');
-    await here.onceOn('old', [held, early]);
+    const late = await here.send('new', everybody[1]);
+    await here.onceOn('old', [held, early, late]);
     const controls = await here.lab
       .host('old')
       .mustSh('cat /var/qmail/control/locals /var/qmail/control/rcpthosts; ls /var/qmail/control');
@@ -197,7 +198,11 @@ describe.skipIf(process.env.QMAIL_TREE)('redirect, under systemd, in MySQL table
 
   beforeAll(async () => {
     // The domain of the tables stands in them only.
-    const changes = { ...withoutDns, domains: ['villa.example', 'attic.example'] };
+    const changes = {
+      ...withoutDns,
+      domains: ['villa.example', 'attic.example'],
+      probe: undefined,
+    };
     const options = { supervisor: 'systemd', variant: 'mysql' } as const;
     here = await QmailScene.start('redirect', options, changes);
     here.migration.onLine((line) => logs.push(line));
@@ -218,6 +223,7 @@ describe.skipIf(process.env.QMAIL_TREE)('redirect, under systemd, in MySQL table
     );
     const ids = [await here.send('old', everybody[0]), await here.send('new', everybody[0])];
     await here.migration.must('rollback');
+    ids.push(await here.send('new', everybody[0]));
     await here.onceOn('old', ids);
     expect(await here.copies('new', ids[1] ?? '')).toBe(0);
   });

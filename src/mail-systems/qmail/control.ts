@@ -36,7 +36,7 @@ hostname
 for name; do
   file=$qmail/control/$name
   if [ "$when" = before ]; then
-    for group in freeze homing configuration; do
+    for group in freeze homing configuration accepted; do
       record=$(ls -d "$base/undo/$group"/[0-9][0-9][0-9][0-9]-control-"$name" 2>/dev/null || :)
       if [ -n "$record" ]; then
         if [ -s "$record/before" ]; then file=$base/undo/saved/$group-control-$name; else file=/nowhere; fi

@@ -6,12 +6,15 @@ import { printable } from '../../hosts/printable.ts';
 import { movedNames, pathOf, readControl } from './control.ts';
 import { query } from './database.ts';
 
-/** Every name that moves: of the control files, of the migration file, and of the tables. */
+/**
+ * Every name that moves: of the control files, of the migration file, of the tables, and those noted by
+ * `prepare`: NEW's own control files from before do not have them, nor a table that was redirected.
+ */
 export async function namesOf(host: MailHost, migration: Migration): Promise<readonly string[]> {
   const control = await readControl(host, migration);
-  const names = [...movedNames(control), ...migration.domains];
-  if (migration.qmail?.variant === 'mysql')
-    names.push(...(await virtualHosts(host, migration)), ...(await notedNames(host)));
+  const noted = (await linesOf(host, 'qmail', 'read which names move')).slice(1);
+  const names = [...movedNames(control), ...migration.domains, ...noted];
+  if (migration.qmail?.variant === 'mysql') names.push(...(await virtualHosts(host, migration)));
   return [...new Set(names)].sort();
 }
 
@@ -41,7 +44,7 @@ export async function newNames(
     ...(await namesOf(old, migration)),
     ...(await linesOf(fresh, 'own-names', 'read which names NEW had')),
   ]);
-  return movedNames(await readControl(fresh, migration)).filter((name) => !known.has(name));
+  return movedNames(await readControl(fresh, migration, 'now')).filter((name) => !known.has(name));
 }
 
 async function linesOf(host: MailHost, name: string, purpose: string): Promise<readonly string[]> {
@@ -52,11 +55,6 @@ async function linesOf(host: MailHost, name: string, purpose: string): Promise<r
     .toString('utf8')
     .split('\n')
     .filter((line) => line !== '');
-}
-
-/** A redirect empties the table `virtual`: from then on its names are known from here only. */
-async function notedNames(host: MailHost): Promise<readonly string[]> {
-  return (await linesOf(host, 'qmail', 'read which names move')).slice(1);
 }
 
 async function virtualHosts(host: MailHost, migration: Migration): Promise<readonly string[]> {

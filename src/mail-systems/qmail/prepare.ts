@@ -27,6 +27,9 @@ import { until } from './until.ts';
 /** Undo records on both hosts of what `prepare` adds to their control files. */
 export const configuration = 'configuration';
 
+/** The same of what a rollback leaves: with `redirect` NEW goes on taking mail, and sends it to OLD. */
+const accepted = 'accepted';
+
 export function prepareSteps(
   context: MailContext,
   stores: () => Promise<readonly string[]>,
@@ -181,7 +184,7 @@ function stageZeroNew(context: MailContext): Step {
       readControl(old, migration),
       readControl(target, migration, 'now'),
     ]);
-    return { here, add: additions(there, here) };
+    return { here, add: additions(there, here, await namesOf(old, migration)) };
   };
   return {
     id: 'stage-zero-new',
@@ -193,7 +196,8 @@ function stageZeroNew(context: MailContext): Step {
         if (add[name].length === 0) continue;
         const before = name === 'locals' ? locals(here) : lines(here.files.get(name));
         const text = [...before, ...add[name]].map((line) => `${line}\n`).join('');
-        await writeControl(target, configuration, name, text);
+        const stays = name === 'rcpthosts' && migration.qmail?.strategy === 'redirect';
+        await writeControl(target, stays ? accepted : configuration, name, text);
       }
       return Object.entries(add)
         .filter(([, names]) => names.length > 0)
@@ -203,10 +207,11 @@ function stageZeroNew(context: MailContext): Step {
   };
 }
 
-function additions(there: Control, here: Control): Additions {
+/** `all`: those of tables too, which have hosts of their own to accept, but not on a host that gave back. */
+function additions(there: Control, here: Control, all: readonly string[]): Additions {
   const virtual = new Set(virtualDomains(here).map(({ name }) => name));
   const local = new Set(locals(here));
-  const accepted = acceptedNames(here);
+  const taken = acceptedNames(here);
   const names = movedNames(there);
   const virtualThere = new Map(virtualDomains(there).map(({ name, prepend }) => [name, prepend]));
   return {
@@ -217,7 +222,7 @@ function additions(there: Control, here: Control): Additions {
       .filter((name) => virtualThere.has(name) && !virtual.has(name) && !local.has(name))
       .map((name) => `${name}:${virtualThere.get(name)}`),
     rcpthosts:
-      here.files.get('rcpthosts') === undefined ? [] : names.filter((name) => !accepted.has(name)),
+      here.files.get('rcpthosts') === undefined ? [] : all.filter((name) => !taken.has(name)),
   };
 }
 

@@ -64,6 +64,7 @@ sub part { return sprintf '%s/queue/%s/%d/%d', $qmail, $_[0], $_[1] % $split, $_
 
 sub enqueue {
   my ($content, $sender, @recipients) = @_;
+  queue_folders() unless -d "$qmail/queue/pid";
   my $first = "$qmail/queue/pid/$$." . time . '.' . int rand 1e9;
   my $id = written($first, O_EXCL, 0644, "Received: (stand-in $$ invoked by uid $<); " . date() . " -0000\n$content") or return;
   rename $first, part('mess', $id) or return;
@@ -430,11 +431,12 @@ sub run_smtpd {
     elsif ($line =~ /^MAIL FROM:\s*<([^>]*)>/i) { ($sender, @recipients) = ($1); $reply->('250 ok') }
     elsif ($line =~ /^RCPT TO:\s*<([^>]*)>/i) {
       if (!defined $sender) { $reply->('503 MAIL first (#5.5.1)'); next }
+      my $to = $1;
       my ($domain) = $sender =~ /(\@.*)/;
       if (grep { $_ eq $sender || $_ eq ($domain // '') } @{ control('badmailfrom') // [] }) { $reply->('553 sorry, your envelope sender is in my badmailfrom list (#5.7.1)'); next }
-      my $good = $may->($1);
+      my $good = $may->($to);
       if (!defined $good) { $reply->('451 database (#4.3.0)') }
-      elsif ($good) { push @recipients, $1; $reply->('250 ok') }
+      elsif ($good) { push @recipients, $to; $reply->('250 ok') }
       else { $reply->("553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)") }
     }
     elsif ($line =~ /^DATA/i) {
