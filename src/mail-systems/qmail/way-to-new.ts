@@ -27,7 +27,8 @@ export async function wayToNew(
   // Fenced by an earlier stage: it was asked before that.
   if (migration.qmail?.strategy !== 'redirect' && (await has(target, 'fenced'))) return [];
   const accepted = acceptedNames(here);
-  const name = [...movedNames(there), me(here)].find((each) => accepted.has(each)) ?? '';
+  const names = [...movedNames(there), me(here), ...accepted];
+  const name = names.find((each) => accepted.has(each) && !each.startsWith('.')) ?? '';
   const result = await old.read(
     script(askScript, [address, me(there), name], {
       allow: [0, 1],

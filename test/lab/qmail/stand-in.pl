@@ -44,18 +44,45 @@ sub me { return number('me', host_name()) }
 
 # --- the MySQL patches, as far as the article tells of them -----------------------------------------
 sub has_tables { return -e "$qmail/control/sqlserver" }
-sub rows {
-  my ($query) = @_;
+# One line for mariadb(1): its words. The password goes by a file that is gone once it was read.
+sub client {
   my %value = map { /^(\S+)\s+(.*)$/ ? ($1, $2) : () } split /\n/, slurp("$qmail/control/sqlserver");
-  my $file = "/tmp/stand-in-sql.$$";
+  my $file = "/tmp/stand-in-sql.$$." . int rand 1e9;
   open(my $options, '>', $file) or return;
   chmod 0600, $file;
   print {$options} qq([client]\nhost="$value{server}"\nuser="$value{login}"\npassword="$value{password}"\n);
   close $options;
-  my @found = map { chomp; [split /\t/, $_, -1] } qx(mariadb --defaults-extra-file=$file -BN $value{db} -e "$query" 2>/dev/null);
-  my $failed = $?;
-  unlink $file;
-  return $failed ? undef : \@found; # a dead database is a temporary failure
+  return ($file, 'mariadb', "--defaults-extra-file=$file", '-BNn', $value{db});
+}
+
+# undef where the database does not answer: a dead one is a temporary failure. qmail-send keeps one
+# client for all that it asks ($kept), others start one.
+my ($keeps, $kept);
+sub rows {
+  my ($query) = @_;
+  my ($mine, $file) = $kept;
+  if (!$mine) {
+    require IPC::Open2;
+    ($file, my @words) = client() or return;
+    push @words, '--skip-reconnect';
+    $mine = {};
+    eval { IPC::Open2::open2($mine->{out}, $mine->{in}, "exec @words 2>/dev/null") } or return;
+    $kept = $mine if $keeps;
+  }
+  local $SIG{PIPE} = 'IGNORE';
+  my ($old, @found) = select $mine->{in};
+  $| = 1;
+  select $old;
+  print {$mine->{in}} "$query;\nselect '-- end';\n";
+  my $whole = 0;
+  while (my $line = readline $mine->{out}) {
+    chomp $line;
+    if ($line eq '-- end') { $whole = 1; last }
+    push @found, [split /\t/, $line, -1];
+  }
+  unlink $file if $file;
+  $kept = undef unless $whole;
+  return $whole ? \@found : undef;
 }
 sub word { return $_[0] =~ s/[^A-Za-z0-9\@._+-]//gr }
 
@@ -165,6 +192,7 @@ sub begin {
   if ($pid == 0) {
     $SIG{$_} = 'DEFAULT' for qw(TERM HUP ALRM);
     $0 = "qmail-$channel"; # what ps and pgrep see
+    $keeps = $kept = undef;
     $ENV{SENDER} = $message->{sender};
     open(STDIN, '<', part('mess', $message->{id})) or exit 111;
     open(STDOUT, '>', $report);
@@ -258,8 +286,9 @@ sub complete {
 
 sub run_send {
   $default = shift // './Maildir/';
-  require IO::Socket::INET; # once, for all that qmail-remote does
   queue_folders();
+  require IO::Socket::INET; # once, for all that qmail-remote does
+  $keeps = 1;
   %busy = (local => 0, remote => 0);
   my %limit = (local => number('concurrencylocal', 10), remote => number('concurrencyremote', 20));
   read_names();
@@ -277,7 +306,8 @@ sub run_send {
         $now = 0;
         for my $message (values %messages) { $_->{next} = 0 for @{ $message->{local} // [] }, @{ $message->{remote} // [] } }
       }
-      preprocess($_) for map { m{/(\d+)$} } glob "$qmail/queue/todo/*";
+      my @todo = map { m{/(\d+)$} } glob "$qmail/queue/todo/*";
+      for (@todo > 20 ? @todo[0 .. 19] : @todo) { preprocess($_) unless $stop }
       for my $message (sort { $a->{birth} <=> $b->{birth} } values %messages) {
         for my $channel (qw(local remote)) {
           for my $recipient (@{ $message->{$channel} // [] }) {
