@@ -8,6 +8,14 @@ import { me, readControl } from './control.ts';
 import { query, tables, withDatabase } from './database.ts';
 import { has, mark } from './marks.ts';
 
+/** For mysqldump(1): what can be loaded into tables that are there. */
+const rowsOnly = [
+  '--no-create-info',
+  '--skip-add-locks',
+  '--skip-disable-keys',
+  '--complete-insert',
+] as const;
+
 /** Undo records on NEW of what was in its tables before. */
 const accounts = 'accounts';
 
@@ -80,7 +88,7 @@ async function keepTables(host: MailHost): Promise<void> {
 }
 
 async function numbersOf(host: MailHost, context: MailContext) {
-  return query(host, context.migration, 'select distinct uid, gid from mailbox');
+  return query(host, context.migration, 'select uid, gid from mailbox');
 }
 
 async function renumber(context: MailContext): Promise<string> {
@@ -117,12 +125,53 @@ async function makeMaildirs({ target, migration }: MailContext): Promise<number>
   return rows.length;
 }
 
+/**
+ * The way back: what NEW's tables hold now is what OLD's tables become when it serves again, in place
+ * of its own rows from before. Until then OLD's tables stay redirected.
+ */
+function rowsBack(context: MailContext): Step {
+  const { source, target } = context;
+  return {
+    id: 'rows-back',
+    title: `Keep the rows of ${called(source)} for ${called(target)}, which loads them when it serves again`,
+    done: () => has(source, 'tables-redirected'),
+    do: async () => {
+      await install(source);
+      await install(target);
+      const dumped = await source.read(
+        command([program(source), 'dump', ...rowsOnly, ...tables], { purpose: 'dump the rows' }),
+      );
+      const rows = [
+        'start transaction;',
+        ...tables.map((table) => `delete from ${table};`),
+        // Clients from before 2024 don't know this line of newer dumpers.
+        dumped.stdout.toString('latin1').replace(/^\/\*M?!999999.*\n/, ''),
+        await renumber(context),
+        'commit;',
+      ].join('\n');
+      await target.change(
+        script(
+          `for record in "$1"/undo/freeze/[0-9][0-9][0-9][0-9]-database; do
+             if [ -e "$record/kind" ]; then
+               exec "$1/bin/hostctl" put "undo/freeze/\${record##*/}/before"
+             fi
+           done
+           exec "$1/bin/hostctl" record freeze database qmailctl:database tables`,
+          [target.folder],
+          { stdin: Buffer.from(rows, 'latin1'), purpose: 'keep the rows' },
+        ),
+      );
+      return `${(await numbersOf(source, context)).length} mailboxes`;
+    },
+  };
+}
+
 /** `freeze` by redirect: what the tables hold for moved names must not be local either. */
 export function databaseStep(context: MailContext): readonly Step[] {
   const { source, migration } = context;
   if (migration.qmail?.variant !== 'mysql') return [];
   return [
-    ...(source.role === 'old' ? loadSteps(context) : []),
+    ...(source.role === 'old' ? loadSteps(context) : [rowsBack(context)]),
     {
       id: 'redirect-tables',
       title: `Turn aliases and virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,
@@ -167,7 +216,7 @@ export async function redirectTables(context: MailContext): Promise<string> {
     script(
       `umask 077
        { printf 'start transaction;\\n'; cat; } > "$1/tables.sql"
-       "$2" dump --no-create-info --skip-add-locks --skip-disable-keys --complete-insert virtual >> "$1/tables.sql"
+       "$2" dump ${rowsOnly.join(' ')} virtual >> "$1/tables.sql"
        printf 'commit;\\n' >> "$1/tables.sql"
        "$1/bin/hostctl" record freeze database qmailctl:database tables < "$1/tables.sql"
        rm -f -- "$1/tables.sql"`,
