@@ -1,10 +1,8 @@
 import type { Step } from '../../engine/step.ts';
-import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { sameNames } from './assign.ts';
-import { me, readControl } from './control.ts';
 import { query, tables, withDatabase } from './database.ts';
 import { has, mark } from './marks.ts';
 
@@ -174,7 +172,7 @@ export function databaseStep(context: MailContext): readonly Step[] {
     ...(source.role === 'old' ? loadSteps(context) : [rowsBack(context)]),
     {
       id: 'redirect-tables',
-      title: `Turn aliases and virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,
+      title: `Turn virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,
       done: () => has(source, 'tables-redirected'),
       do: () => redirectTables(context),
     },
@@ -182,25 +180,14 @@ export function databaseStep(context: MailContext): readonly Step[] {
 }
 
 /**
- * As in the article: accepted hosts first, so that no name is refused meanwhile; then aliases that
- * stay on this host get the other's name; then the virtual hosts go. What brings it back is recorded
- * before, as statements on rows: a table is never gone for a moment.
+ * As in the article: accepted hosts first, so that no name is refused meanwhile; then the virtual hosts
+ * go. Aliases with an empty host stay as they are: that means this host's own name, which is routed to
+ * the other host like all that move, and comes home like them when the redirect is taken back. What
+ * brings the rows back is recorded before, as statements on rows: a table is never gone for a moment.
  */
-export async function redirectTables(context: MailContext): Promise<string> {
-  const { source, target, migration } = context;
+export async function redirectTables({ source, migration }: MailContext): Promise<string> {
   if (await has(source, 'tables-redirected')) return 'done before';
   await install(source);
-  const other = me(await readControl(target, migration));
-  const name = `'${other.replaceAll(/[^A-Za-z0-9.-]/g, '')}'`;
-  const taken = await query(
-    source,
-    migration,
-    `select count(*) from alias where alias_host = ${name}`,
-  );
-  if (Number(taken[0]?.[0]) > 0 && !(await has(source, 'undo/freeze')))
-    throw new UserError(
-      `${source.label}: table alias names ${other} already, so what is redirected could not be told from it. Correct these rows first`,
-    );
   const added = await query(
     source,
     migration,
@@ -208,7 +195,6 @@ export async function redirectTables(context: MailContext): Promise<string> {
   );
   const hosts = added.map(([host = '']) => `'${host.replaceAll(/[^A-Za-z0-9._-]/g, '')}'`);
   const back = [
-    `update alias set alias_host = '' where alias_host = ${name};`,
     'delete from virtual;',
     ...(hosts.length > 0 ? [`delete from rcpthosts where host in (${hosts.join(', ')});`] : []),
   ];
@@ -228,7 +214,6 @@ export async function redirectTables(context: MailContext): Promise<string> {
     command([program(source), 'load'], {
       stdin: `insert into rcpthosts (host) select distinct virtual_host from virtual where virtual_host not in (select host from rcpthosts);
 start transaction;
-update alias set alias_host = ${name} where alias_host = '';
 delete from virtual;
 commit;
 `,
@@ -236,5 +221,5 @@ commit;
     }),
   );
   await mark(source, 'tables-redirected');
-  return `aliases to ${other}`;
+  return `${hosts.length} hosts are accepted that were not`;
 }
