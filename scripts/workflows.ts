@@ -159,6 +159,12 @@ const shardStrategy = {
 /** A name for what one of these jobs keeps; an artifact's may hold no slash. */
 const shardName = `transfer-live-${expression('strategy.job-index')}`;
 
+const relayRevision: WorkflowInput = {
+  description:
+    'A chatmail relay: tag or commit of its repository to run cmdeploy from, with the chatmail.ini at the top of yours. Empty: none is checked out.',
+  default: '',
+};
+
 const migrateInputs: Record<string, WorkflowInput> = {
   from: {
     description: 'The first stage.',
@@ -182,6 +188,7 @@ const migrateInputs: Record<string, WorkflowInput> = {
     options: ['gated', 'swift'],
   },
   shards,
+  'relay-revision': relayRevision,
   ...commonInputs,
 };
 
@@ -295,6 +302,7 @@ function stageJob(suite: Suite, position: Position, before: readonly string[]): 
     outputs: outputsOf('stage', position.stage),
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
+      ...relayCheckout([position.stage]),
       use(suite, position, 'stage', before.includes('plan')),
       ...bundleUpload(position.pass === 'live' ? shardName : position.name, [
         ['stage', position.stage],
@@ -327,6 +335,7 @@ function swiftJob(suite: Suite, before: readonly string[]): Yaml {
     ),
     steps: [
       ...preparation(true),
+      ...relayCheckout(parts.map(({ stage }) => stage)),
       ...parts.map((part) => ({
         ...use(suite, part, part.name, true, 'cutover'),
         if: expression(inRange(part.name)),
@@ -351,6 +360,7 @@ function dryRunJob(suite: Suite): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
+      ...relayCheckout(['plan']),
       lenient(use(suite, { name: 'plan', stage: 'plan' }, 'plan', false)),
       ...rest.map((position) => {
         const step = ungated(use(suite, position, position.name, false));
@@ -417,6 +427,7 @@ function use(
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
     shards: expression('inputs.shards'),
+    cmdeploy: expression(`${hasRelay} && '${relayFolder}' || ''`),
     ...(position.pass ? { pass: position.pass } : {}),
     ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
@@ -459,6 +470,32 @@ function preparation(dns: boolean): Yaml[] {
   return [{ uses: checkout, with: { 'persist-credentials': false } }, ...(dns ? [nsupdate] : [])];
 }
 
+const relayFolder = 'relay';
+const hasRelay = "inputs.relay-revision != ''";
+
+/** What `cmdeploy` is run from, for stages that may run it; set up as its own guide says. */
+function relayCheckout(all: readonly StageName[]): Yaml[] {
+  if (!all.some((stage) => inputsOf(stage).some(({ name }) => name === 'cmdeploy'))) return [];
+  return [
+    {
+      name: 'The relay repository',
+      if: expression(hasRelay),
+      uses: checkout,
+      with: {
+        repository: 'chatmail/relay',
+        ref: expression('inputs.relay-revision'),
+        path: relayFolder,
+        'persist-credentials': false,
+      },
+    },
+    {
+      name: 'Set cmdeploy up',
+      if: expression(hasRelay),
+      run: `cp chatmail.ini ${relayFolder}/ && cd ${relayFolder} && scripts/initenv.sh`,
+    },
+  ];
+}
+
 /** Keeps the bundle of a job whose steps have these ids: of the last that left one. */
 function bundleUpload(job: string, steps: readonly (readonly [string, StageName])[]): Yaml[] {
   const leaving = steps.filter(([, stage]) =>
@@ -490,7 +527,7 @@ function livePasses(suite: Suite): Yaml {
   const plan = { name: 'plan', stage: 'plan' } as const;
   return {
     name: 'Live passes',
-    on: triggers({ shards, ...passInputs }),
+    on: triggers({ shards, 'relay-revision': relayRevision, ...passInputs }),
     permissions: {},
     // A group of its own: passes go on while a migration waits for its approval. The newest suffices.
     concurrency: {
@@ -506,7 +543,11 @@ function livePasses(suite: Suite): Yaml {
         environment: environmentOf('live-passes'),
         permissions,
         outputs: outputsOf('stage', 'plan'),
-        steps: [...preparation(true), ungated(use(suite, plan, 'stage', false))],
+        steps: [
+          ...preparation(true),
+          ...relayCheckout(['plan']),
+          ungated(use(suite, plan, 'stage', false)),
+        ],
       },
       'transfer-live': {
         name: 'transfer-live',
