@@ -159,6 +159,12 @@ const shardStrategy = {
 /** A name for what one of these jobs keeps; an artifact's may hold no slash. */
 const shardName = `transfer-live-${expression('strategy.job-index')}`;
 
+const relayRevision: WorkflowInput = {
+  description:
+    'A chatmail relay: tag or commit of its repository to run cmdeploy from, with the chatmail.ini at the top of yours. Empty: none is checked out.',
+  default: '',
+};
+
 const migrateInputs: Record<string, WorkflowInput> = {
   from: {
     description: 'The first stage.',
@@ -182,11 +188,7 @@ const migrateInputs: Record<string, WorkflowInput> = {
     options: ['gated', 'swift'],
   },
   shards,
-  'relay-revision': {
-    description:
-      'A chatmail relay: tag or commit of its repository to run cmdeploy from, with the chatmail.ini at the top of yours. Empty: none is checked out.',
-    default: '',
-  },
+  'relay-revision': relayRevision,
   ...commonInputs,
 };
 
@@ -424,8 +426,8 @@ function use(
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
-    cmdeploy: expression(`${hasRelay} && '${relayFolder}' || ''`),
     shards: expression('inputs.shards'),
+    cmdeploy: expression(`${hasRelay} && '${relayFolder}' || ''`),
     ...(position.pass ? { pass: position.pass } : {}),
     ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
@@ -525,7 +527,7 @@ function livePasses(suite: Suite): Yaml {
   const plan = { name: 'plan', stage: 'plan' } as const;
   return {
     name: 'Live passes',
-    on: triggers({ shards, ...passInputs }),
+    on: triggers({ shards, 'relay-revision': relayRevision, ...passInputs }),
     permissions: {},
     // A group of its own: passes go on while a migration waits for its approval. The newest suffices.
     concurrency: {
@@ -541,7 +543,11 @@ function livePasses(suite: Suite): Yaml {
         environment: environmentOf('live-passes'),
         permissions,
         outputs: outputsOf('stage', 'plan'),
-        steps: [...preparation(true), ungated(use(suite, plan, 'stage', false))],
+        steps: [
+          ...preparation(true),
+          ...relayCheckout(['plan']),
+          ungated(use(suite, plan, 'stage', false)),
+        ],
       },
       'transfer-live': {
         name: 'transfer-live',

@@ -18,7 +18,8 @@ import { dnsCredentials, migrationFile } from './migration.ts';
  * The workflows that people dispatch, run by act (github.com/nektos/act): jobs, needs, conditions,
  * inputs, outputs, matrix and secrets are the real ones, and so are the built actions. Not real are:
  *
- * - actions/checkout, which act itself stands in for: it is the folder that is there already.
+ * - actions/checkout, which act itself stands in for: it is the folder that is there already. Another
+ *   repository (a relay's) can't be checked out: test/e2e/act-stand-ins/checkout says so.
  * - actions/upload-artifact: test/e2e/act-stand-ins/upload-artifact copies the folder.
  * - environments and concurrency, which act does not know, and GitHub's API, which is not there. Of
  *   `concurrency`, act refuses the key `queue`; that one line is taken out of the copies it runs.
@@ -138,7 +139,10 @@ export class ActRepository {
         ...['--workflows', `.github/workflows/${options.workflow ?? 'migrate.yml'}`],
         ...['--platform', 'ubuntu-latest=-self-hosted'],
         ...['--local-repository', `${repositoryOf(root)}@v${version}=${this.#suite}`],
-        ...['--local-repository', `${uploadReference()}=${standIn('upload-artifact')}`],
+        ...['upload-artifact', 'checkout'].flatMap((name) => [
+          '--local-repository',
+          `${referenceTo(name)}=${standIn(name)}`,
+        ]),
         ...['--secret-file', this.#secrets],
         ...['--env', `ACT_ARTIFACTS=${this.artifacts}`],
         ...inputs.flatMap(([name, value]) => ['--input', `${name}=${value}`]),
@@ -193,11 +197,11 @@ function standIn(name: string): string {
   return join(import.meta.dirname, 'act-stand-ins', name);
 }
 
-/** The commit of upload-artifact that migrate.yml names. */
-function uploadReference(): string {
+/** One of GitHub's own actions, with the commit that migrate.yml names. */
+function referenceTo(name: string): string {
   const text = readFileSync(join(root, '.github/workflows/migrate.yml'), 'utf8');
-  const [, reference] = /uses: (actions\/upload-artifact@[0-9a-f]{40})/.exec(text) ?? [];
-  if (reference === undefined) throw new Error('migrate.yml uploads nothing');
+  const [, reference] = new RegExp(`uses: (actions/${name}@[0-9a-f]{40})`).exec(text) ?? [];
+  if (reference === undefined) throw new Error(`migrate.yml does not use ${name}`);
   return reference;
 }
 
