@@ -80,7 +80,7 @@ export class LocalMirror {
   async #cutHere(server: MirrorServer, args: readonly string[], milliseconds: number) {
     let timer: NodeJS.Timeout | undefined;
     const started = (group: number) => {
-      timer = setTimeout(() => process.kill(-group, 'SIGKILL'), milliseconds);
+      timer = setTimeout(() => killGroup(group), milliseconds);
     };
     await server.run(args, { young: this.#young, started });
     clearTimeout(timer);
@@ -170,6 +170,15 @@ function run(
       }
     });
   });
+}
+
+function killGroup(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch (error) {
+    // It ended in this moment.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Throws when the program failed, or complained. */

@@ -142,6 +142,7 @@ while (my $line = <STDIN>) {
         run_main();
         exit 0;
     }
+    setpgrp $worker, $worker;
     syswrite STDOUT, "started $id $worker\n";
     waitpid $worker, 0;
     syswrite STDOUT, "ended $id " . ($? & 127 ? 128 : $? >> 8) . "\n";
