@@ -142,6 +142,11 @@ function sum(
   );
 }
 
+/** One run in ten has every process as on a host. */
+export function runner(seed: number, server: MirrorServer): MirrorServer | undefined {
+  return seed % 10 === 0 ? undefined : server;
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { runs: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' } },
@@ -151,8 +156,7 @@ async function main(): Promise<void> {
   const server = new MirrorServer();
   for (let seed = first; seed < first + Number(values.runs); seed += 1) {
     try {
-      // One in ten with every process as on a host.
-      total = sum(total, await tryOnce(seed, seed % 10 === 0 ? undefined : server));
+      total = sum(total, await tryOnce(seed, runner(seed, server)));
       const done = seed - first + 1;
       if (done % 100 === 0) console.log(`${done} runs`);
     } catch (error) {
