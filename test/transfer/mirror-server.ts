@@ -32,6 +32,8 @@ export class MirrorServer {
     this.#last += 1;
     const id = this.#last;
     const out = join(this.#folder, String(id));
+    // It may be killed before it opens them itself.
+    for (const end of ['out', 'err']) writeFileSync(`${out}.${end}`, '');
     const ended = new Promise<number>((resolve) => {
       this.#waiting.set(id, { started, resolve });
     });
