@@ -186,6 +186,11 @@ const migrateInputs: Record<string, WorkflowInput> = {
     options: ['gated', 'swift'],
   },
   shards,
+  'relay-revision': {
+    description:
+      'A chatmail relay: tag or commit of its repository to run cmdeploy from, with the chatmail.ini at the top of yours. Empty: none is checked out.',
+    default: '',
+  },
   ...commonInputs,
 };
 
@@ -299,6 +304,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
     outputs: outputsOf('stage', position.stage),
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
+      ...relayCheckout([position.stage]),
       use(version, position, 'stage', before.includes('plan')),
       ...bundleUpload(position.pass === 'live' ? shardName : position.name, [
         ['stage', position.stage],
@@ -331,6 +337,7 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
     ),
     steps: [
       ...preparation(true),
+      ...relayCheckout(parts.map(({ stage }) => stage)),
       ...parts.map((part) => ({
         ...use(version, part, part.name, true, 'cutover'),
         if: expression(inRange(part.name)),
@@ -355,6 +362,7 @@ function dryRunJob(version: string): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
+      ...relayCheckout(['plan']),
       lenient(use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
       ...rest.map((position) => {
         const step = withoutGate(use(version, position, position.name, false));
@@ -411,6 +419,7 @@ function use(
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
+    cmdeploy: expression(`${hasRelay} && '${relayFolder}' || ''`),
     ...(position.pass ? { pass: position.pass } : {}),
     ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
@@ -450,6 +459,32 @@ function preparation(dns: boolean): Yaml[] {
     run: 'command -v nsupdate || { sudo apt-get update && sudo apt-get install --yes bind9-dnsutils; }',
   };
   return [{ uses: checkout, with: { 'persist-credentials': false } }, ...(dns ? [nsupdate] : [])];
+}
+
+const relayFolder = 'relay';
+const hasRelay = "inputs.relay-revision != ''";
+
+/** What `cmdeploy` is run from, for stages that may run it; set up as its own guide says. */
+function relayCheckout(all: readonly StageName[]): Yaml[] {
+  if (!all.some((stage) => inputsOf(stage).some(({ name }) => name === 'cmdeploy'))) return [];
+  return [
+    {
+      name: 'The relay repository',
+      if: expression(hasRelay),
+      uses: checkout,
+      with: {
+        repository: 'chatmail/relay',
+        ref: expression('inputs.relay-revision'),
+        path: relayFolder,
+        'persist-credentials': false,
+      },
+    },
+    {
+      name: 'Set cmdeploy up',
+      if: expression(hasRelay),
+      run: `cp chatmail.ini ${relayFolder}/ && cd ${relayFolder} && scripts/initenv.sh`,
+    },
+  ];
 }
 
 /** Keeps the bundle of a job whose steps have these ids: of the last that left one. */

@@ -64,14 +64,14 @@ export const inputSpecs = [
   {
     name: 'probe-password',
     description:
-      'Password of the probe mailbox. With it `verify` also logs in over IMAP, as a user would.',
+      'Password of the probe mailbox. With it `verify` logs in as a user would; of a chatmail relay `activate` does so too, before NEW opens.',
     secret: true,
   },
   {
     name: 'cmdeploy',
     description:
-      'Path of your checkout of the chatmail relay repository, with `chatmail.ini`, where its `scripts/initenv.sh` has run. Needed for `provision: cmdeploy`.',
-    stages: ['plan', 'prepare', 'activate'],
+      'Path of your checkout of the chatmail relay repository, with `chatmail.ini`, where its `scripts/initenv.sh` has run. Needed for `provision: cmdeploy`, and by `freeze` for `chatmail.freeze: cmdeploy`.',
+    stages: ['plan', 'prepare', 'freeze', 'activate'],
   },
   {
     name: 'plan-digest',

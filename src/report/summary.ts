@@ -82,6 +82,12 @@ export function summary(report: Report): string {
       (report.goingOn ?? []).map((text) => `- ${text}`),
     ),
     ...list('What to know', warning.map(line)),
+    ...list(
+      'In figures',
+      findings
+        .filter(({ severity }) => severity === 'tells')
+        .map(({ text }) => `- ${plainText(text)}`),
+    ),
     ...(report.runbook?.length ? [runbook(report.runbook)] : []),
     ...list(
       'How mail is copied',

@@ -33,7 +33,10 @@ export async function runPlan(parts: Parts): Promise<Result> {
   const failure = blockedBy(found);
   const seen = { entries, state, steps: [], findings: found };
   if (failure !== undefined) return { ...seen, planDigest: '', failure, refused: true };
-  for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
+  for (const { severity, text, cure } of found) {
+    if (severity === 'tells') log.info(text);
+    else log.warning(`${text}. Cure: ${cure}`);
+  }
   const approved = await approvedPlan(context);
   const planDigest = digestOf(approved);
   const runbook = await readRunbook(context);

@@ -2,8 +2,9 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { carriedPorts } from './carry.ts';
 import { copyChecks } from './copy-checks.ts';
-import { type Dovecot, readDovecot } from './dovecot.ts';
+import { type Dovecot, mailLocation as location, mailPaths, readDovecot } from './dovecot.ts';
 import { emptiness } from './emptiness.ts';
 import { latePort } from './names.ts';
 import { missingOwners, ownersOf } from './owners.ts';
@@ -246,8 +247,8 @@ async function configuration(
 function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Finding[] {
   const series = (version: string) => version.split('.').slice(0, 2).join('.');
   const upgraded = series(there.version) !== series(here.version);
-  // 2.4 says the same in other words (mail_driver, mail_path): there is nothing to compare.
-  const location = (dovecot: Dovecot) => dovecot.settings.get('mail_location') ?? '';
+  // Each version has words of its own for where mail lies: only the folders can be compared.
+  const folders = (dovecot: Dovecot) => mailPaths(dovecot.settings).join(', ');
   return [
     ...(context.migration.stores === undefined
       ? there.unknown.map((text) =>
@@ -273,6 +274,14 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
           ),
         ]
       : []),
+    ...(context.migration.provision === 'prepared' && upgraded && folders(there) !== folders(here)
+      ? [
+          warns(
+            `Dovecot looks for mail in ${folders(there)} on OLD, in ${folders(here)} on NEW`,
+            'make NEW look for mail where OLD keeps it, unless you mean it',
+          ),
+        ]
+      : []),
     ...(context.migration.provision === 'prepared' &&
     !upgraded &&
     location(there) !== location(here)
@@ -287,8 +296,9 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
 }
 
 /** Programs that shut out an address by its failed log-ins, and would see OLD's for all carried clients. */
-async function bans({ migration, new: target }: MailContext): Promise<Finding[]> {
-  if (migration['late-clients'].carry.length === 0) return [];
+export async function bans(context: MailContext): Promise<Finding[]> {
+  if (carriedPorts(context).length === 0) return [];
+  const { new: target } = context;
   const result = await target.read(
     script(
       'for name in fail2ban-client crowdsec sshguard denyhosts; do if command -v "$name" > /dev/null; then printf "%s " "$name"; fi; done',

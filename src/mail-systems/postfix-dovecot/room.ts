@@ -4,7 +4,7 @@ import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding } from '../mail-system.ts';
 
 /** What a tree takes: KiB and inodes. */
-interface Usage {
+export interface Usage {
   readonly kib: number;
   readonly inodes: number;
 }
@@ -56,7 +56,8 @@ function mebibytes(kib: number): string {
   return (kib / 1024).toFixed(1);
 }
 
-async function usage(host: MailHost, stores: readonly string[]): Promise<Usage[]> {
+/** What each of the stores takes; nothing where it does not exist. */
+export async function usage(host: MailHost, stores: readonly string[]): Promise<Usage[]> {
   const result = await host.read(
     script(
       `for store; do

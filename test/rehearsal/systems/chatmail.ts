@@ -40,7 +40,9 @@ export const system: RehearsedSystem = {
   migration: relayMigration,
   places: relayPlaces,
   async inputs(scene, stage): Promise<Readonly<Record<string, string>>> {
-    return ['plan', 'prepare', 'activate'].includes(stage) ? { cmdeploy: checkoutOf(scene) } : {};
+    return ['plan', 'prepare', 'freeze', 'activate'].includes(stage)
+      ? { cmdeploy: checkoutOf(scene) }
+      : {};
   },
   frozen: movedWhole,
   async settled(scene, traffic) {

@@ -6,8 +6,8 @@ import type { RehearsedSystem } from './system.ts';
 export const system: RehearsedSystem = {
   freeze: 'hold',
   population: orchard,
-  async start({ mailboxes, messages }) {
-    const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages });
+  async start({ mailboxes, messages, newSuite }) {
+    const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages, newSuite });
     return lab;
   },
   migration: () => ({}),
