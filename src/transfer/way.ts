@@ -13,10 +13,21 @@ export interface Way {
   close(): Promise<void>;
 }
 
-/** Whether sshd of the target answers the source. */
+/** A plain connection, several times as fast as a key exchange: it falls into the downtime. */
+const knock = String.raw`
+if command -v perl > /dev/null; then
+  if perl -e '
+    use Socket qw(:DEFAULT :addrinfo);
+    my (undef, @found) = getaddrinfo($ARGV[0], $ARGV[1], { socktype => SOCK_STREAM });
+    alarm 10;
+    for (@found) { socket(my $socket, $_->{family}, SOCK_STREAM, 0) and connect($socket, $_->{addr}) and exit 0 }
+    exit 1' "$1" "$2" 2>/dev/null; then echo reached; fi
+else ssh-keyscan -T 10 -p "$2" -- "$1" 2>/dev/null || :; fi`;
+
+/** Whether the target's port of sshd answers the source. */
 export async function reaches(source: Host, target: Host, port: number): Promise<boolean> {
   const result = await source.read(
-    script('ssh-keyscan -T 10 -p "$1" -- "$2" 2>/dev/null || :', [String(port), target.address], {
+    script(knock, [target.address, String(port)], {
       timeout: 60,
       purpose: 'see whether it reaches the other host',
     }),
