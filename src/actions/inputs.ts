@@ -18,6 +18,8 @@ export interface Inputs {
   readonly cmdeploy: string | undefined;
   /** 64 lower-case hexadecimal digits. */
   readonly planDigest: string | undefined;
+  /** prepare, transfer, freeze: JSON that counts for nothing unless it has the approved digest. */
+  readonly approvedPlan: string | undefined;
   readonly dryRun: boolean;
   readonly githubToken: string | undefined;
   /** The gates that are looked at: of `plan` all, else at most the one of this stage's job. */
@@ -86,6 +88,7 @@ export function loadInputs(
     probePassword: check('probe-password', singleLine),
     cmdeploy: check('cmdeploy', optional),
     planDigest: check('plan-digest', digest),
+    approvedPlan: check('approved-plan', optional),
     dryRun: check('dry-run', flag),
     githubToken: check('github-token', optional),
     environments: [

@@ -79,6 +79,12 @@ export const inputSpecs = [
       'The plan digest that was approved. The stage refuses to run when the plan has become another.',
   },
   {
+    name: 'approved-plan',
+    description:
+      'The output `plan` of the stage plan, of the plan that was approved. With it a refusal can say what has changed since; whether it refuses is decided by `plan-digest` alone.',
+    stages: ['prepare', 'transfer', 'freeze'],
+  },
+  {
     name: 'dry-run',
     description: '`true` runs every check, prints each step that would run, and changes nothing.',
     default: 'false',
@@ -192,6 +198,12 @@ export const outputSpecs = [
   },
   { name: 'next-stage', description: 'The stage that comes next.' },
   { name: 'plan-digest', description: 'SHA-256 of the plan: what a reviewer approves.' },
+  {
+    name: 'plan',
+    description:
+      'What the digest stands for, as JSON, for `approved-plan` of a later job. Empty when it is longer than 64 KiB.',
+    stages: ['plan'],
+  },
   {
     name: 'shards',
     description:

@@ -9,7 +9,7 @@ import { nextStage, stateName } from '../engine/states.ts';
 import { gateInWords } from '../github/gate.ts';
 import { writeBundle } from '../report/bundle.ts';
 import { downtimeSeconds } from '../report/downtime.ts';
-import { stageRuns } from '../report/durations.ts';
+import { lastWait, stageRuns } from '../report/durations.ts';
 import { goingOn } from '../report/going-on.ts';
 import { type ApprovedPlan, planParts } from '../report/plan-difference.ts';
 import { type Report, summary } from '../report/summary.ts';
@@ -44,7 +44,12 @@ export async function outcome(
     ),
     seconds,
     downtimeSeconds: downtime,
-    ...(result.runbook ? { runbook: result.runbook, waits: waitsIn(parts.inputs) } : {}),
+    ...(result.runbook
+      ? {
+          runbook: result.runbook,
+          waits: { number: waitsIn(parts.inputs), last: lastWait(result.entries) },
+        }
+      : {}),
     gate: result.gate && gateInWords(result.gate),
     failure: result.failure instanceof Error ? result.failure.message : undefined,
     refused: result.refused === true,
@@ -74,6 +79,7 @@ export async function outcome(
     summary: summary(report),
     outputs: {
       ...(audit === undefined ? {} : { audit }),
+      ...(stage === 'plan' && result.approved ? { plan: handedOn(result.approved) } : {}),
       ...(stage === 'plan' ? { shards: copyParts(result.outlook, parts.inputs.shards) } : {}),
     },
     ...(result.failure === undefined ? {} : { failure: result.failure }),
@@ -93,7 +99,18 @@ function dispatchFrom({ failure, state }: Result): string | undefined {
 
 /** Part by part what the digest stands for, to be compared with another plan's summary. */
 function coveredBy(approved: ApprovedPlan): readonly string[] {
-  return [...planParts(approved)].map(([name, values]) => `${name}: ${values.join(', ')}`);
+  return [...planParts(approved)].map(
+    ([name, values]) => `${name}: ${values.join(', ') || 'nothing'}`,
+  );
+}
+
+/** Bytes of an output that becomes a variable of the next job's programs: those have a limit of 128 KiB. */
+const outputLimit = 64 * 1024;
+
+/** The plan itself, for the stages that come after somebody has approved it. */
+function handedOn(approved: ApprovedPlan): string {
+  const json = JSON.stringify(approved);
+  return Buffer.byteLength(json) > outputLimit ? '' : json;
 }
 
 const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];

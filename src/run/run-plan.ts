@@ -2,6 +2,7 @@ import { Journal } from '../engine/journal.ts';
 import { type StageAction, stageActions } from '../engine/states.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
+import { digestOf } from '../report/plan-difference.ts';
 import type { RunbookStage } from '../report/summary.ts';
 import { copyOutlook, wayFindings } from '../stages/copy-outlook.ts';
 import { findings as allFindings } from '../stages/plan.ts';
@@ -11,7 +12,7 @@ import { gateFindings } from './gates.ts';
 import { refuseOtherFormat } from './journal-format.ts';
 import { log } from './log.ts';
 import { contextOf, isFrozen, observed, type Parts } from './parts.ts';
-import { approvedPlan, digestOf, otherPlan } from './plan-digest.ts';
+import { approvedPlan, otherPlan } from './plan-digest.ts';
 import { blockedBy } from './refusals.ts';
 import type { Result } from './result.ts';
 
@@ -40,7 +41,7 @@ export async function runPlan(parts: Parts): Promise<Result> {
   const approved = await approvedPlan(context);
   const planDigest = digestOf(approved);
   const runbook = await readRunbook(context);
-  const difference = otherPlan(parts.inputs.planDigest, planDigest, approved, entries);
+  const difference = otherPlan(parts.inputs.planDigest, planDigest, approved, entries, undefined);
   const planned = { ...seen, planDigest, approved, runbook, difference, outlook };
   if (difference === undefined) return planned;
   if (!isFrozen(state)) return { ...planned, failure: difference, refused: true };

@@ -93,7 +93,11 @@ async function fileSystems(host: MailHost, stores: readonly string[]): Promise<F
     script(
       `for path; do
          while [ ! -e "$path" ]; do path=$(dirname -- "$path"); done
-         df --output=avail,itotal,iavail,target -k -- "$path" | tail -n 1
+         kib=$(df -Pk -- "$path")
+         inodes=$(df -Pi -- "$path")
+         printf '%s\\n%s\\n' "$kib" "$inodes" | awk '
+           NR == 2 { free = $4 }
+           NR == 4 { total = $2; left = $4; for (i = 0; i < 5; i++) sub(/^[^ ]+ +/, ""); print free, total, left, $0 }'
        done`,
       stores,
       { purpose: 'look for free space' },

@@ -50,7 +50,7 @@ export const qmail: MailSystem = {
         return freezeSteps(context);
       case 'queue':
         return context.source.role === 'new'
-          ? []
+          ? assignSteps(context)
           : [noteStuck(context), ...assignSteps(context), ...loadSteps(context)];
       case 'activate':
         return activateSteps(context);
