@@ -20,6 +20,11 @@ export interface Host {
    * sees it. Close it when done.
    */
   tunnel(address: string, port: number): Promise<Tunnel>;
+  /**
+   * Opens a TCP port on the host's own loopback that ends at a port of the runner's. It lasts as long as
+   * the connection to the host. Close it when done.
+   */
+  tunnelBack(port: number): Promise<Tunnel>;
   close(): Promise<void>;
 }
 

@@ -152,6 +152,10 @@ export class MailHost implements Host {
     );
   }
 
+  tunnelBack(port: number): Promise<Tunnel> {
+    return this.#connection.tunnelBack(port);
+  }
+
   tunnel(address: string, port: number): Promise<Tunnel> {
     return this.#connection.tunnel(address, port);
   }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { NodeSSH } from 'node-ssh';
 import type { ClientChannel, Client as SshClient } from 'ssh2';
@@ -127,6 +127,31 @@ export class SshConnection {
         new Promise((resolve) => {
           for (const socket of sockets) socket.destroy();
           server.close(() => resolve());
+        }),
+    };
+  }
+
+  /** A port on the host's loopback whose connections come out at `port` of the runner's. */
+  async tunnelBack(port: number): Promise<{ port: number; close(): Promise<void> }> {
+    const client = await this.#client();
+    const there = await forwardIn(client, this.label);
+    const carry = (
+      { destPort }: { readonly destPort: number },
+      accept: () => ClientChannel,
+      reject: () => void,
+    ) => {
+      if (destPort !== there) return reject();
+      const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+      socket.on('error', () => socket.destroy());
+      join(socket, accept());
+    };
+    client.on('tcp connection', carry);
+    return {
+      port: there,
+      close: () =>
+        new Promise((resolve) => {
+          client.off('tcp connection', carry);
+          client.unforwardIn('127.0.0.1', there, () => resolve());
         }),
     };
   }
@@ -325,6 +350,21 @@ function join(socket: Socket, stream: Duplex): void {
   stream.on('close', () => socket.destroy());
   socket.on('close', () => stream.destroy());
   socket.pipe(stream).pipe(socket);
+}
+
+function forwardIn(client: SshClient, label: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    client.forwardIn('127.0.0.1', 0, (error, port) => {
+      if (error)
+        reject(
+          new UserError(
+            `${label}: its sshd forwards no port (${error.message}). Set AllowTcpForwarding to yes until the migration is finished`,
+            { cause: error },
+          ),
+        );
+      else resolve(port);
+    });
+  });
 }
 
 function listen(server: Server): Promise<number> {

@@ -1,5 +1,5 @@
 import type { Phase } from '../engine/states.ts';
-import { blocks, type Finding } from '../mail-systems/mail-system.ts';
+import { type Finding, warns } from '../mail-systems/mail-system.ts';
 import { type Outlook, outlook, partsOf } from '../transfer/outlook.ts';
 import { contents } from './copying.ts';
 import type { StageContext } from './stage.ts';
@@ -25,13 +25,13 @@ export function copyParts(seen: Outlook | undefined, wanted: number | undefined)
   return JSON.stringify(partsOf(seen?.bytes ?? 0, wanted));
 }
 
-/** What of it is in the way. */
+/** What of it somebody should know. */
 export function wayFindings(context: StageContext, { connects }: Outlook): readonly Finding[] {
   return connects
     ? []
     : [
-        blocks(
-          `OLD gets no answer from sshd at ${context.new.address}, port ${context.migration.new.port}, and every pass connects from there`,
+        warns(
+          `OLD gets no answer from sshd at ${context.new.address}, port ${context.migration.new.port}: all mail goes through the runner, which is slower, and the final pass has no connection ready`,
           'let OLD through to that port in the firewalls of both, until the migration is finished',
         ),
       ];

@@ -61,6 +61,9 @@ class LocalHost implements Host {
   tunnel(): never {
     throw new Error('not here');
   }
+  tunnelBack(): never {
+    throw new Error('not here');
+  }
   async close(): Promise<void> {}
 }
 

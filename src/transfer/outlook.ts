@@ -1,12 +1,13 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import { mirrorProgram } from './mirror-program.ts';
+import { reaches } from './way.ts';
 
 /** What a pass between two hosts will be like, as far as it can be told before. */
 export interface Outlook {
   /** For people: by which program, which way, with which cipher, and why. */
   readonly lines: readonly string[];
-  /** Whether the source can open a connection to the target, which every pass does. */
+  /** Whether the source can open a connection to the target; else mail goes through the runner. */
   readonly connects: boolean;
   /** What the stores take on the source. */
   readonly bytes: number;
@@ -37,7 +38,9 @@ export async function outlook(options: OutlookOptions): Promise<Outlook> {
       lacking === undefined
         ? 'Program: our own, which knows Maildirs (both hosts have perl); a store without a `cur` and with large files goes by rsync.'
         : `Program: rsync, because ${lacking.label} can't run ours (perl is missing, or its machine is not known to it). The final pass then looks at every message.`,
-      `Way: ${source.label} connects to ${target.address}, port ${targetPort}, with a key made for each pass.`,
+      connects
+        ? `Way: ${source.label} connects to ${target.address}, port ${targetPort}, with a key made for each pass.`
+        : `Way: through the runner, because ${source.label} gets no answer from sshd at ${target.address}, port ${targetPort}. All mail crosses the runner's two connections, and a pass ends with its job.`,
       aes
         ? 'Cipher: AES-GCM, because both processors have instructions for it; no compression, as on a network faster than 30 MB/s that costs more time than it gains.'
         : 'Cipher: ChaCha20, because not both processors have instructions for AES.',
@@ -67,16 +70,6 @@ async function abilities(host: NamedHost): Promise<Abilities> {
     mirrors: words.includes('mirrors'),
     aes: words.includes('aes'),
   };
-}
-
-async function reaches(source: Host, target: Host, port: number): Promise<boolean> {
-  const result = await source.read(
-    script('ssh-keyscan -T 10 -p "$1" -- "$2" 2>/dev/null || :', [String(port), target.address], {
-      timeout: 60,
-      purpose: 'see whether it reaches the other host',
-    }),
-  );
-  return result.stdout.length > 0;
 }
 
 async function usage(host: Host, stores: readonly string[]): Promise<number> {

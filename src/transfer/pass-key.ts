@@ -1,6 +1,7 @@
 import { command, script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import { mirrorProgram } from './mirror-program.ts';
+import { openWay } from './way.ts';
 
 /**
  * The key that joins source and target for one pass. It is made on the source, in memory-backed
@@ -20,6 +21,8 @@ export interface PassKey {
   readonly canMirror: boolean;
   /** Of the key and what belongs to it, on both hosts. */
   readonly folder: string;
+  /** Whether the connection goes over the runner: then nothing outlives this job. */
+  readonly throughRunner: boolean;
   /** rsync module name of each tree. */
   module(path: string): string;
   /** Puts the end of the lease off, to a full lease from now. */
@@ -52,7 +55,7 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
   const folder = `/run/mail-cutover-${migration}`;
   const items = Buffer.from(options.mirrorItems ?? '');
   const program = Buffer.concat([items, Buffer.from(mirrorProgram)]);
-  const [made, published] = await Promise.all([
+  const [made, published, way] = await Promise.all([
     source.change(
       script(makeKey, [folder, migration, String(items.length)], {
         stdin: program,
@@ -62,15 +65,12 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
     target.read(
       script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: "read the host's public keys" }),
     ),
+    openWay(source, target, options.targetPort),
   ]);
   const [publicKey = '', sourceCan = '', sourceCipher = '', ...addressLines] = lines(made.stdout);
-  const addresses = addressesIn(addressLines, source.address);
+  const addresses = way.from?.join(',') ?? addressesIn(addressLines, source.address);
   const config = Buffer.from(rsyncdConfig(options.directories));
-  const hostKeys = knownHosts(
-    target.address,
-    options.targetPort,
-    published.stdout.toString('utf8'),
-  );
+  const hostKeys = knownHosts(way.address, way.port, published.stdout.toString('utf8'));
   const lease = [folder, migration, addresses, publicKey, String(leaseMinutes)];
   const [, admitted] = await Promise.all([
     source.change(
@@ -93,7 +93,7 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
     '-i',
     `${folder}/key`,
     '-p',
-    String(options.targetPort),
+    String(way.port),
     '-o',
     `UserKnownHostsFile=${folder}/known_hosts`,
     '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
@@ -104,15 +104,19 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
   return {
     remoteShell,
     sharedShell: `${remoteShell} -o ControlMaster=auto -o ControlPath=${folder}/shared -o ControlPersist=15`,
-    host: target.address,
-    destination: target.address.includes(':') ? `[${target.address}]` : target.address,
+    host: way.address,
+    destination: way.address.includes(':') ? `[${way.address}]` : way.address,
+    throughRunner: way.throughRunner,
     canMirror: sourceCan === 'mirror' && targetCan === 'mirror',
     folder,
     module: (path) => moduleName(options.directories.indexOf(path)),
     renew: async () => {
       await target.change(script(admitKey, lease, { purpose: 'renew the key of this pass' }));
     },
-    remove: () => removePassKey(source, target, migration),
+    remove: async () => {
+      await removePassKey(source, target, migration);
+      await way.close();
+    },
   };
 }
 

@@ -55,6 +55,7 @@ export async function passAndHold(options: TransferOptions): Promise<string> {
     const tag = heldTag(target, pathsOf(options));
     if (others.size > 0) log('no connection is held open: rsync is needed for some trees');
     else if (!key.canMirror) log('no connection is held open: perl is missing');
+    else if (key.throughRunner) log('no connection is held open: it would go through this job');
     else
       await holdOpen(source, key, migration, tag).then(
         () => log('the connection for the final pass is open'),
@@ -94,6 +95,10 @@ async function withKey(
       .map((item) => `${mirrorKind(item, options.stores)}\0${item.path}\0`)
       .join(''),
   });
+  if (key.throughRunner)
+    options.log(
+      `${options.source.address} gets no answer from sshd at ${options.target.address}: the pass goes through the runner`,
+    );
   try {
     return await work(key, others);
   } finally {

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mirrorProgram } from '../../src/transfer/mirror-program.ts';
+import type { Ended, MirrorServer } from './mirror-server.ts';
 
 export interface Side {
   /** The tree. */
@@ -22,8 +23,16 @@ export class LocalMirror {
   readonly #program = join(this.temporary, 'mirror.pl');
   readonly #door = join(this.temporary, 'door');
 
-  /** `young`: seconds within which the program trusts no ctime; its own value if not given. */
-  constructor(young?: number) {
+  readonly #young: number | undefined;
+  readonly #server: MirrorServer | undefined;
+
+  /**
+   * `young`: seconds within which the program trusts no ctime; its own value if not given. `server`: what
+   * runs it; if not given, each run is a process of its own, and the other end is started as a door does.
+   */
+  constructor(young?: number, server?: MirrorServer) {
+    this.#young = young;
+    this.#server = server;
     const own = 'my $young = 2;';
     if (!mirrorProgram.includes(own)) throw new Error(`the program does not say ${own}`);
     const text =
@@ -58,12 +67,22 @@ export class LocalMirror {
       source.folder,
       ...this.#ends(source, target, 'store'),
     ];
+    if (this.#server) return this.#cutHere(this.#server, args.slice(1), milliseconds);
     const child = spawn('perl', args, { stdio: 'ignore', detached: true });
     const ended = new Promise((resolve) => child.on('close', resolve));
     const timer = setTimeout(() => {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     }, milliseconds);
     await ended;
+    clearTimeout(timer);
+  }
+
+  async #cutHere(server: MirrorServer, args: readonly string[], milliseconds: number) {
+    let timer: NodeJS.Timeout | undefined;
+    const started = (group: number) => {
+      timer = setTimeout(() => killGroup(group), milliseconds);
+    };
+    await server.run(args, { young: this.#young, started });
     clearTimeout(timer);
   }
 
@@ -110,6 +129,7 @@ export class LocalMirror {
   }
 
   #run(args: readonly string[], lock = ''): Promise<MirrorResult> {
+    if (this.#server) return this.#server.run(args, { young: this.#young, lock }).then(resultOf);
     const goesOn = ['hold', 'detach'].includes(args[0] ?? '');
     return run('perl', [this.#program, ...args], goesOn, lock);
   }
@@ -143,12 +163,30 @@ function run(
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
-      const counts = [...stdout.matchAll(/(\w+)=(\d+)/g)].map(([, name, value]) => [
-        name,
-        Number(value),
-      ]);
-      if (code === 0 && stderr === '') resolve({ counts: Object.fromEntries(counts) });
-      else reject(new Error(`exit code ${code}: ${stderr}`));
+      try {
+        resolve(resultOf({ code: code ?? 128, stdout, stderr }));
+      } catch (error) {
+        reject(error);
+      }
     });
   });
+}
+
+function killGroup(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch (error) {
+    // It ended in this moment.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Throws when the program failed, or complained. */
+function resultOf({ code, stdout, stderr }: Ended): MirrorResult {
+  if (code !== 0 || stderr !== '') throw new Error(`exit code ${code}: ${stderr}`);
+  const counts = [...stdout.matchAll(/(\w+)=(\d+)/g)].map(([, name, value]) => [
+    name,
+    Number(value),
+  ]);
+  return { counts: Object.fromEntries(counts) };
 }

@@ -14,9 +14,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LocalMirror, type Side } from './local-mirror.ts';
-import { newTick, tryOnce } from './property.ts';
+import { MirrorServer } from './mirror-server.ts';
+import { newTick, runner, tryOnce } from './property.ts';
 import { treeImage } from './tree-image.ts';
 
 let mirror: LocalMirror;
@@ -293,7 +294,9 @@ describe('a pass', () => {
 
 describe('random stores and changes, live, live, final, there and back', () => {
   const seeds = Array.from({ length: 25 }, (_, index) => index + 1);
+  const server = new MirrorServer();
+  afterAll(() => server.stop());
   it.each(seeds)('end equal to the byte (seed %i)', async (seed) => {
-    await tryOnce(seed);
+    await tryOnce(seed, runner(seed, server));
   });
 });

@@ -85,6 +85,7 @@ function host(doveconf: string, found: (below: readonly string[]) => readonly st
     },
     change: () => Promise.reject(new Error('changes nothing')),
     tunnel: () => Promise.reject(new Error('not here')),
+    tunnelBack: () => Promise.reject(new Error('not here')),
     close: async () => undefined,
   };
 }

@@ -70,6 +70,7 @@ const host: Host = {
   },
   change: () => Promise.reject(new Error('changes nothing')),
   tunnel: () => Promise.reject(new Error('not here')),
+  tunnelBack: () => Promise.reject(new Error('not here')),
   close: async () => undefined,
 };
 

@@ -24,6 +24,7 @@ export const head = String.raw`#!/usr/bin/perl
 # makes one. Comparing contents (verify: sample, full) finds it.
 use strict;
 use warnings;
+no warnings 'newline'; # a name may end with one
 use Config;
 use Fcntl qw(:DEFAULT :flock);
 use IO::Handle;

@@ -229,7 +229,8 @@ sub bring_by_tar {
     pipe(my $from, my $to) or die "no pipe: $!\n";
     widen($to);
     my @words = (split(' ', $tar), '-C', $path, '--null', '-T', "$folder/transfer-list");
-    my $reader = start_program({ out => $to, close => $from }, @words);
+    # What tar complains of, a mailbox that has gone, the listing looks at again.
+    my $reader = start_program({ out => $to, close => $from, is_quiet => 1 }, @words);
     my $carrier = start_program({ in => $from, close => $to }, @command);
     close $_ for $from, $to;
     my ($warmer, $rounds, $code) = (0, 0, 0);
@@ -257,6 +258,7 @@ sub start_program {
     open STDIN, '<', '/dev/null' unless $ends->{in};
     open STDOUT, '>&', $ends->{out} if $ends->{out};
     open STDOUT, '>', '/dev/null' unless $ends->{out};
+    open STDERR, '>', '/dev/null' if $ends->{is_quiet};
     exec { $words[0] } @words or POSIX::_exit(127);
 }
 

@@ -60,6 +60,7 @@ sub lacking {
     my ($number, @names) = named($_[0]);
     my $item = $items[$number] // die "refused: no such item\n";
     install($number, @names);
+    touch_folder(full($item, '')); # where tar makes its folder
     answer('U', grep { !look(full($item, $names[$_])) } 0 .. $#names);
 }
 
