@@ -29,8 +29,8 @@ export async function tortureRun(
   const began = Date.now();
   await world.reset(drawing.from, drawing.freezeMode);
   const resetAt = Date.now();
-  const seedInventory = await world.inventory('old');
-  const load = await Load.start(seed);
+  const seedInventory = await world.inventory(drawing.from === 'active' ? 'new' : 'old');
+  const load = await Load.start(seed, drawing.from !== 'transferred');
   const loadedAt = Date.now();
   const migration = await world.migration(drawing.freezeMode);
   const snapshots: Snapshot[] = [seedInventory];

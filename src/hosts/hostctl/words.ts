@@ -26,7 +26,8 @@ case $action in
   renew) under_state "$0" renew-state "$@" ;;
   renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
   unlock) under_state "$0" unlock-state "$@" ;;
-  unlock-state) check_number "$1"; printf 0 | put "$base/lock/expires" ;;
+  # Removed, not written: that works on a full disk too.
+  unlock-state) check_number "$1"; rm -f -- "$base/lock/expires" ;;
   run) # NUMBER COMMAND...
     under_lock s 60 "$0" run-locked "$@" ;;
   run-locked) run_locked "$@" ;;
@@ -55,7 +56,6 @@ case $action in
   block) edit_block "$@" ;;
   tree) edit_tree "$@" ;;
   accounts) edit_accounts "$@" ;;
-  start) edit_start "$@" ;;
   stop) edit_stop "$@" ;;
   serve) edit_serve "$@" ;;
   queue) edit_queue "$@" ;;

@@ -7,7 +7,7 @@ import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
 import { latePort } from '../postfix-dovecot/names.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
-import { room } from '../postfix-dovecot/room.ts';
+import { room } from '../room.ts';
 import { type Checkout, readCheckout } from './checkout.ts';
 import { dnsChecks } from './dns-checks.ts';
 import { differences, type RelayIni } from './ini.ts';
