@@ -4,6 +4,7 @@ import { Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
 import { waitFor } from '../lab/process.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
+import { domains, ttl } from '../lab/world.ts';
 
 /** Two hosts, a migration between them, and what tests ask of them. */
 export interface Scene {
@@ -23,8 +24,11 @@ export const withoutDns = {
 export const folder = '/var/lib/mail-cutover/orchard';
 export type Side = 'old' | 'new';
 
+/** Seconds for which caches may keep an answer before the migration; most waits are for this. */
+const ttlBefore = ttl.lowered + 1;
+
 export async function scene(changes: Record<string, unknown> = {}): Promise<Scene> {
-  const { lab } = await startMailLab({ mailboxes: 6, messagesPerMailbox: 10 });
+  const { lab } = await startMailLab({ mailboxes: 6, messagesPerMailbox: 10, ttl: ttlBefore });
   const migration = await Migration.create(lab, changes);
   return {
     lab,
@@ -37,21 +41,33 @@ export async function scene(changes: Record<string, unknown> = {}): Promise<Scen
 }
 
 /** Freezes as soon as the lowered TTL allows it. */
-export async function freeze({ migration }: Scene): Promise<void> {
-  const asked = await migration.run('freeze', { 'dry-run': 'true' });
-  const at = notBefore(asked.log);
-  if (at) await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
-  await migration.must('freeze');
+export async function freeze(stage: Scene): Promise<void> {
+  await whenCachesForget(stage, 'freeze');
+}
+
+/** Runs a stage that is refused as long as caches may know an answer. */
+async function whenCachesForget({ migration }: Scene, stage: 'prepare' | 'freeze'): Promise<void> {
+  const { code, log } = await migration.run(stage);
+  if (code === 0) return;
+  const at = notBefore(log);
+  if (at === undefined) throw new Error(`${stage} ended with ${code}:\n${log}`);
+  await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
+  await migration.must(stage);
+}
+
+/** Every stage up to a frozen OLD whose copy is on NEW. */
+export async function transferred(stage: Scene): Promise<void> {
+  const { migration } = stage;
+  await whenCachesForget(stage, 'prepare');
+  await migration.must('transfer', { pass: 'live' });
+  await freeze(stage);
+  await migration.must('transfer', { pass: 'final' });
 }
 
 /** Every stage up to NEW serving. */
 export async function activate(stage: Scene): Promise<void> {
-  const { migration } = stage;
-  await migration.must('prepare');
-  await migration.must('transfer', { pass: 'live' });
-  await freeze(stage);
-  await migration.must('transfer', { pass: 'final' });
-  await migration.must('activate');
+  await transferred(stage);
+  await stage.migration.must('activate');
 }
 
 /** Sends one message over port 25; returns its Message-ID. */
@@ -122,3 +138,22 @@ export async function serves({ lab }: Scene, host: Side): Promise<boolean> {
   const delivers = /is running/.test(stdout) && !transport.startsWith('mail-cutover');
   return Number(imap) > 0 || delivers;
 }
+
+/** Shell text: what a day on NEW does to a mailbox ($1) and to the password file ($2). */
+export const dayOnNew = `
+doveadm mailbox create -u "$1" Harvest
+doveadm mailbox subscribe -u "$1" Harvest
+doveadm flags add -u "$1" '\\Flagged' mailbox INBOX 1
+doveadm move -u "$1" Harvest mailbox INBOX 2
+doveadm expunge -u "$1" mailbox INBOX 3
+printf 'keep;\\n' | doveadm sieve put -u "$1" -a late
+sed -i 's/^u002@/u002-was@/' "$2"
+printf '%s\\n' "u002@${domains.virtual}:{PLAIN}other::::::" >> "$2"
+mkdir -p /var/vmail/${domains.virtual}/fresh && chown vmail:vmail /var/vmail/${domains.virtual}/fresh
+`;
+
+/** Shell text: what clients see of a mailbox ($1), everything that they key their caches by. */
+export const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags date.saved' mailbox '*' all | sort
+doveadm -f tab mailbox status -u "$1" 'messages uidvalidity uidnext' '*' | sort
+doveadm mailbox list -s -u "$1" | sort
+doveadm sieve list -u "$1"`;
