@@ -343,9 +343,9 @@ begin_freeze() { # MINUTES
   printf '%s\n' "$deadline"
 }
 
-thaw_when_due() {
-  if [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; then thaw; fi
-}
+thaw_is_due() { [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; }
+
+thaw_when_due() { if thaw_is_due; then thaw; fi; }
 
 release() { # the one commit point, on the host that gives service away
   if [ ! -e "$base/released" ]; then
@@ -807,13 +807,24 @@ under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that C
   return "$code"
 }
 
+# For a thaw: a pass under way may take hours, and the limit of the freeze holds for it too. What has not
+# ended by itself is ended.
+under_lock_at_last() { # COMMAND...
+  mkdir -p "$base/lock"
+  code=0
+  flock -x -w 10 -E 93 -o "$base/lock/flock" "$@" || code=$?
+  [ "$code" -eq 93 ] || return "$code"
+  end_former "$(($(number) + 1))"
+  under_lock x 60 "$@"
+}
+
 action=\${1:-status}
 [ "$#" -eq 0 ] || shift
 case $action in
   status) status ;;
-  thaw) under_lock x 60 "$0" thaw-locked ;;
+  thaw) under_lock_at_last "$0" thaw-locked ;;
   thaw-locked) thaw ;;
-  thaw-when-due) under_lock x 60 "$0" thaw-when-due-locked ;;
+  thaw-when-due) if thaw_is_due; then under_lock_at_last "$0" thaw-when-due-locked; fi ;;
   thaw-when-due-locked) thaw_when_due ;;
   lock) lock "$@" ;;
   lock-state) take_lock "$@" ;;
