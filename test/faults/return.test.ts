@@ -7,7 +7,6 @@ import {
   activate,
   arrived,
   copies,
-  dayOnNew,
   folder,
   queued,
   type Scene,
@@ -37,6 +36,19 @@ beforeAll(async () => {
   });
 });
 afterAll(() => here?.end());
+
+/** Shell text: what a day on NEW does to a mailbox ($1) and to the password file ($2). */
+const dayOnNew = `
+doveadm mailbox create -u "$1" Harvest
+doveadm mailbox subscribe -u "$1" Harvest
+doveadm flags add -u "$1" '\\Flagged' mailbox INBOX 1
+doveadm move -u "$1" Harvest mailbox INBOX 2
+doveadm expunge -u "$1" mailbox INBOX 3
+printf 'keep;\\n' | doveadm sieve put -u "$1" -a late
+sed -i 's/^u002@/u002-was@/' "$2"
+printf '%s\\n' "u002@${domains.virtual}:{PLAIN}other::::::" >> "$2"
+mkdir -p /var/vmail/${domains.virtual}/fresh && chown vmail:vmail /var/vmail/${domains.virtual}/fresh
+`;
 
 /** A stand-in for a web server. */
 const web = `systemd-run -q --unit=lab-web perl -MIO::Socket::INET -e '
