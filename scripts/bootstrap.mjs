@@ -119,10 +119,14 @@ function labWords(node, layer) {
   return ['test/lab/with-lab.ts', ...(layer ? ['--layer', layer] : []), node];
 }
 
-/** `--system NAME` or `--system=NAME`. */
+/** What `--new-suite NAME`, else `--system NAME`, needs besides the base; `--system=NAME` too. */
 function layerOf(args) {
-  const at = args.indexOf('--system');
-  return at >= 0 ? args[at + 1] : args.find((word) => word.startsWith('--system='))?.slice(9);
+  const given = (option) => {
+    const at = args.indexOf(option);
+    if (at >= 0) return args[at + 1];
+    return args.find((word) => word.startsWith(`${option}=`))?.slice(option.length + 1);
+  };
+  return given('--new-suite') ?? given('--system');
 }
 
 const notTested =

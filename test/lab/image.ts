@@ -43,8 +43,14 @@ PASSWORD
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/*.log
 `;
 
+/** Debian releases that a host may run: 12 and 13. */
+export const suites = ['bookworm', 'trixie'] as const;
+export type Suite = (typeof suites)[number];
+
+const usual: Suite = 'bookworm';
+
 const recipe = {
-  suite: 'bookworm',
+  suite: usual,
   packages,
   withoutPaths: [
     '/usr/share/man/*',
@@ -67,27 +73,28 @@ export function imageFolder(): string {
 }
 
 /** The base tree, once it is built. */
-export function baseTree(): string {
-  return join(imageFolder(), 'base');
+export function baseTree(suite: Suite = usual): string {
+  return join(imageFolder(), suite === usual ? 'base' : suite);
 }
 
 /**
  * The machine's own Debian sources (deb822 or one-line), so that its mirror is used. Empty on a
- * machine that is not Debian; mmdebstrap then takes its default mirror.
+ * machine that is not Debian; mmdebstrap then takes its default mirror. A mirror has every release.
  */
-function debianSources(): string {
+function debianSources(suite: Suite): string {
   const folder = '/etc/apt/sources.list.d';
   const files = ['/etc/apt/sources.list'];
   if (existsSync(folder)) files.push(...readdirSync(folder).map((name) => join(folder, name)));
   return files
     .filter((file) => /\.(list|sources)$/.test(file) && existsSync(file))
     .flatMap((file) => readFileSync(file, 'utf8').split(file.endsWith('.list') ? '\n' : /\n\s*\n/))
-    .filter((entry) => entry.includes(keyring) && entry.includes(recipe.suite))
+    .filter((entry) => entry.includes(keyring) && entry.includes(usual))
+    .map((entry) => entry.replaceAll(usual, suite))
     .join('\n\n');
 }
 
-async function build(target: string): Promise<void> {
-  const sources = debianSources();
+async function build(target: string, suite: Suite): Promise<void> {
+  const sources = debianSources(suite);
   await mustRun(
     [
       'mmdebstrap',
@@ -99,7 +106,7 @@ async function build(target: string): Promise<void> {
       `--include=${packages.join(',')}`,
       ...recipe.withoutPaths.map((path) => `--dpkgopt=path-exclude=${path}`),
       '--aptopt=Acquire::Languages "none"',
-      recipe.suite,
+      suite,
       target,
       ...(sources === '' ? [] : ['-']),
     ],
@@ -108,20 +115,23 @@ async function build(target: string): Promise<void> {
 }
 
 /** Builds the base tree if this recipe has none yet. Two builders wait for each other. */
-export async function ensureBase(log: (line: string) => void): Promise<string> {
-  const base = baseTree();
+export async function ensureBase(
+  log: (line: string) => void,
+  suite: Suite = usual,
+): Promise<string> {
+  const base = baseTree(suite);
   if (existsSync(base)) return base;
   mkdirSync(imageFolder(), { recursive: true });
-  await withLock(join(imageFolder(), 'build.lock'), async () => {
+  await withLock(`${base}.lock`, async () => {
     if (existsSync(base)) return;
     const started = Date.now();
-    const target = join(imageFolder(), 'base.part');
-    log(`building the base image with mmdebstrap (about a minute, once) in ${imageFolder()}`);
+    const target = `${base}.part`;
+    log(`building the ${suite} image with mmdebstrap (about a minute, once) in ${imageFolder()}`);
     await mustRun(['rm', '-rf', '--one-file-system', target]);
-    await build(target);
+    await build(target, suite);
     await mustRun(['chroot', target, 'sh', '-eu'], { stdin: recipe.finish });
     renameSync(target, base);
-    log(`base image built in ${Math.round((Date.now() - started) / 1000)} s`);
+    log(`${suite} image built in ${Math.round((Date.now() - started) / 1000)} s`);
   });
   return base;
 }

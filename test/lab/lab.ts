@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { openBridge } from './cable.ts';
 import { ensureIdentity, identityFile, identityFiles } from './identity.ts';
-import { baseTree } from './image.ts';
+import { baseTree, type Suite } from './image.ts';
 import { type HostName, type HostSetup, LabHost } from './lab-host.ts';
 import { type Lock, lock } from './lock.ts';
 import { authoritative, caching, type DnsServer, waitForNameServer } from './name-servers.ts';
@@ -18,6 +18,8 @@ export interface LabOptions {
   readonly dnsServer?: DnsServer;
   /** Seconds that answers of the zones may be cached for, before a migration. */
   readonly ttl?: number;
+  /** Debian release of NEW. Default: that of every other host, bookworm. */
+  readonly newSuite?: Suite | undefined;
   /** Boot the hosts. Default: true; without, each host is off until its `boot`. */
   readonly boot?: boolean;
 }
@@ -53,7 +55,8 @@ export class Lab {
   /** Makes the hosts and boots them, all at once. */
   static async start(options: LabOptions = {}): Promise<Lab> {
     const run = runFolder();
-    if (!existsSync(baseTree())) throw new Error('no base image; start this with with-lab.ts');
+    if (!existsSync(baseTree(options.newSuite)))
+      throw new Error('no base image; start this with with-lab.ts');
     const held = await lock(join(run, 'lab.lock'));
     const folder = join(run, 'lab');
     await sweep(folder);
@@ -83,7 +86,7 @@ export class Lab {
   #setup(name: HostName, options: LabOptions): HostSetup {
     const common = {
       folder: join(this.#folder, name),
-      base: baseTree(),
+      base: baseTree(name === 'new' ? options.newSuite : undefined),
       authorizedKey: this.sshKey.publicKey,
       snapshots: this.#snapshots,
     };

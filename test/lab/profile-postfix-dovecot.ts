@@ -14,9 +14,10 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { dkimSelector, identityFile, identityFiles, identityHash } from './identity.ts';
-import { imageFolder } from './image.ts';
+import { imageFolder, type Suite } from './image.ts';
 import { type HostName, Lab, type LabHost, type LabOptions } from './lab.ts';
 import { withLock } from './lock.ts';
+import { dovecotConf24 } from './postfix-dovecot/dovecot-2.4.ts';
 import {
   dovecotConf,
   indexFolder,
@@ -43,6 +44,8 @@ export interface ProfileOptions {
   readonly messagesPerMailbox?: number;
   /** Bytes of one large message in each of the first `count` mailboxes; default none. */
   readonly large?: { readonly count: number; readonly bytes: number };
+  /** Debian release of NEW; Debian 13 has Dovecot 2.4. Default: bookworm, as OLD. */
+  readonly newSuite?: Suite | undefined;
   /** Told what takes long. Default: standard error. */
   readonly log?: (line: string) => void;
 }
@@ -61,6 +64,7 @@ interface Size {
   readonly mailboxes: number;
   readonly messagesPerMailbox: number;
   readonly large: { readonly count: number; readonly bytes: number } | undefined;
+  readonly newSuite?: Suite | undefined;
 }
 
 export const carry = [usersFile, '/etc/dkimkeys', '/etc/ssl/mail'] as const;
@@ -138,7 +142,8 @@ async function configure(root: string, role: Role, size: Size): Promise<void> {
     'etc/aliases': postfix.aliasesFile,
     [postfix.listFile]: postfix.listMembers,
     [postfix.pipeProgram]: postfix.pipeScript,
-    'etc/dovecot/dovecot.conf': dovecotConf,
+    'etc/dovecot/dovecot.conf':
+      role === 'new' && size.newSuite === 'trixie' ? dovecotConf24 : dovecotConf,
     [usersFile]: role === 'old' ? passwdFile(addresses, hash) : '',
     'etc/opendkim.conf': opendkimConf,
   });
@@ -270,8 +275,8 @@ function say(line: string): void {
  * takes a while; then both come from the cache, named after this recipe and the numbers.
  */
 export async function provision(lab: Lab, options: ProfileOptions = {}): Promise<Profile> {
-  const { mailboxes = 300, messagesPerMailbox = 60, large, log = say } = options;
-  const size: Size = { mailboxes, messagesPerMailbox, large };
+  const { mailboxes = 300, messagesPerMailbox = 60, large, newSuite, log = say } = options;
+  const size: Size = { mailboxes, messagesPerMailbox, large, newSuite };
   const folder = join(imageFolder(), 'layers', recipeKey(size));
   await withLock(`${folder}.lock`, async () => {
     if (existsSync(folder)) return;

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { type Suite, suites } from '../lab/image.ts';
 import { afterDeath, forms, type WorkflowMove } from './by-workflow.ts';
 import { type SystemName, systemNames } from './systems/registry.ts';
 
@@ -14,6 +15,8 @@ export interface RehearsalOptions {
   readonly strategy?: 'snapshot' | 'redirect' | undefined;
   /** qmail: where its mailboxes stand. */
   readonly variant?: 'files' | 'mysql' | undefined;
+  /** Debian release of NEW; undefined: as OLD. */
+  readonly newSuite?: Suite | undefined;
   /** The runner is killed once, somewhere; then the stage is run again. */
   readonly kill?: boolean;
   readonly keep: boolean;
@@ -36,6 +39,8 @@ message. Exit code 0 only when nothing was lost, doubled or bounced and no UID c
                      system does by itself)
   --strategy NAME    qmail: snapshot (default) or redirect
   --variant NAME     qmail: files (default) or mysql
+  --new-suite NAME   postfix-dovecot: Debian release of NEW: bookworm (default), or trixie, with
+                     Dovecot 2.4
   --kill             kill the runner once at random, and run that stage again
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
@@ -58,6 +63,7 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
       freeze: { type: 'string' },
       strategy: { type: 'string' },
       variant: { type: 'string' },
+      'new-suite': { type: 'string' },
       kill: { type: 'boolean', default: false },
       seed: { type: 'string' },
       keep: { type: 'boolean', default: false },
@@ -80,10 +86,14 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
   const variant = oneOf('variant', ['files', 'mysql'], values.variant);
   if (system !== 'qmail' && (strategy ?? variant) !== undefined)
     throw new Error('--strategy and --variant: only with --system qmail');
+  const newSuite = oneOf('new-suite', suites, values['new-suite']);
+  if (system !== 'postfix-dovecot' && newSuite !== undefined)
+    throw new Error('--new-suite: only with --system postfix-dovecot');
   return {
     system,
     strategy,
     variant,
+    newSuite,
     kill: values.kill,
     mailboxes: atLeast(10, 'mailboxes', values.mailboxes),
     messages: atLeast(0, 'messages', values.messages),

@@ -6,7 +6,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { readDovecot } from './dovecot.ts';
+import { onlyProtocols, readDovecot } from './dovecot.ts';
 import {
   demandPostfix,
   has,
@@ -129,7 +129,7 @@ async function startClosed(context: MailContext, before: readonly string[]): Pro
       `${target.label}: Dovecot is not installed. Install and configure it first`,
     );
   await target.edit('block', [group, 'protocols', dovecot.configFile], {
-    stdin: 'protocols = lmtp',
+    stdin: onlyProtocols(dovecot, 'lmtp'),
     purpose: 'keep the protocols closed',
   });
   await target.edit('postconf', [

@@ -4,7 +4,7 @@ import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { room } from '../room.ts';
 import { copyChecks } from './copy-checks.ts';
-import { type Dovecot, readDovecot } from './dovecot.ts';
+import { type Dovecot, mailLocation as location, mailPaths, readDovecot } from './dovecot.ts';
 import { emptiness } from './emptiness.ts';
 import { latePort } from './names.ts';
 import { missingOwners, ownersOf } from './owners.ts';
@@ -246,8 +246,8 @@ async function configuration(
 function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Finding[] {
   const series = (version: string) => version.split('.').slice(0, 2).join('.');
   const upgraded = series(there.version) !== series(here.version);
-  // 2.4 says the same in other words (mail_driver, mail_path): there is nothing to compare.
-  const location = (dovecot: Dovecot) => dovecot.settings.get('mail_location') ?? '';
+  // Each version has words of its own for where mail lies: only the folders can be compared.
+  const folders = (dovecot: Dovecot) => mailPaths(dovecot.settings).join(', ');
   return [
     ...(context.migration.stores === undefined
       ? there.unknown.map((text) =>
@@ -270,6 +270,14 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
           blocks(
             `Dovecot ${there.version} on OLD and ${here.version} on NEW: their configuration can't be copied`,
             'set NEW up yourself and use provision: prepared',
+          ),
+        ]
+      : []),
+    ...(context.migration.provision === 'prepared' && upgraded && folders(there) !== folders(here)
+      ? [
+          warns(
+            `Dovecot looks for mail in ${folders(there)} on OLD, in ${folders(here)} on NEW`,
+            'make NEW look for mail where OLD keeps it, unless you mean it',
           ),
         ]
       : []),

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { Command, Result } from '../../hosts/command.ts';
 import type { Host } from '../../hosts/host.ts';
-import { mailPaths, parseSettings, readDovecot, withoutNested } from './dovecot.ts';
+import {
+  mailLocation,
+  mailPaths,
+  onlyProtocols,
+  parseSettings,
+  readDovecot,
+  withoutNested,
+} from './dovecot.ts';
 
 /** What doveconf -n of Dovecot 2.3.19 prints on Debian 12, for a set-up with a bit of everything. */
 const printed = String.raw`# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
@@ -204,5 +211,88 @@ describe('readDovecot', () => {
 
   it('is undefined where there is no Dovecot', async () => {
     expect(await readDovecot(host('', () => []))).toBeUndefined();
+  });
+});
+
+/** What doveconf -n of Dovecot 2.4.1 prints on Debian 13, shortened. */
+const later = String.raw`# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf
+# Pigeonhole version 2.4.1-4 (0a86619f)
+dovecot_config_version = 2.4.1
+mail_driver = maildir
+mail_path = /var/vmail/%{user | domain}/%{user | username}/Maildir
+protocols = imap pop3 lmtp sieve
+namespace old {
+  mail_path = /srv/old/%{user}
+}
+passdb alias {
+  driver = static
+  username_filter = *@villa.example
+}
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+userdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+  fields {
+    home:default = /srv/homes/%{user | domain}/%{user | username}
+    uid:default = vmail
+  }
+}
+userdb passwd {
+  fields {
+    mail_index_path = /var/lib/dovecot-index/%{user}
+    mail_path = %{home}/Maildir
+  }
+}
+sieve_script personal {
+  active_path = ~/.dovecot.sieve
+  path = ~/sieve
+}
+`;
+
+describe('Dovecot 2.4', () => {
+  const settings = parseSettings(later);
+
+  it('names each path by itself', () => {
+    expect(mailPaths(settings)).toEqual([
+      '/srv/homes',
+      '/srv/old',
+      '/var/lib/dovecot-index',
+      '/var/vmail',
+      '~/.dovecot.sieve',
+      '~/Maildir',
+      '~/sieve',
+    ]);
+    expect(mailLocation({ settings })).toBe(
+      'maildir:/var/vmail/%{user | domain}/%{user | username}/Maildir',
+    );
+  });
+
+  it('has no protocol called none', () => {
+    const dovecot = {
+      settings,
+      version: '2.4.1',
+      configFile: '',
+      paths: [],
+      files: [],
+      unknown: [],
+    };
+    expect(onlyProtocols(dovecot)).toBe('protocols = ');
+    expect(onlyProtocols(dovecot, 'lmtp')).toBe('protocols = lmtp');
+    expect(onlyProtocols({ ...dovecot, settings: parseSettings(printed) })).toBe(
+      'protocols = none',
+    );
+  });
+
+  it.each([
+    [
+      'userdb sql {\n  sql_query = SELECT 1\n}',
+      ['mail lies in homes that only the userdb sql knows'],
+    ],
+    ['userdb users {\n  driver = ldap\n  fields {\n    home = /srv/%{user}\n  }\n}', []],
+    ['userdb users {\n  driver = ldap\n}', ['mail lies in homes that only the userdb ldap knows']],
+  ])('%s', async (block, unknown) => {
+    const text = `dovecot_config_version = 2.4.1\nmail_driver = maildir\nmail_path = ~/Maildir\n${block}\n`;
+    expect((await readDovecot(host(text, () => [])))?.unknown).toEqual(unknown);
   });
 });

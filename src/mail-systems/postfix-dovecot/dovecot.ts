@@ -67,9 +67,29 @@ export function parseSettings(text: string): ReadonlyMap<string, string> {
   return settings;
 }
 
+/** Whether it speaks the words of 2.4, which names each path by itself and each block. */
+export function isLater({ settings }: Pick<Dovecot, 'settings'>): boolean {
+  return settings.has('dovecot_config_version');
+}
+
+/** Where mail lies, as 2.3 writes it: `maildir:/var/vmail/%d/%n/Maildir`; empty where it is left to the users. */
+export function mailLocation({ settings }: Pick<Dovecot, 'settings'>): string {
+  const path = settings.get('mail_path');
+  return path === undefined
+    ? (settings.get('mail_location') ?? '')
+    : `${settings.get('mail_driver') ?? ''}:${path}`;
+}
+
+/** The line that leaves only `protocols`: 2.3 knows `none`, 2.4 takes it for the name of one. */
+export function onlyProtocols(dovecot: Dovecot, ...protocols: readonly string[]): string {
+  const none = isLater(dovecot) ? '' : 'none';
+  return `protocols = ${protocols.length > 0 ? protocols.join(' ') : none}`;
+}
+
 /**
  * Static parts of every location (Dovecot wiki, "Mail location"): `maildir:/var/vmail/%d/%n` names
- * `/var/vmail`; `INDEX=`, `CONTROL=`, `ALT=` count too. A path under the user's home keeps its `~`.
+ * `/var/vmail`; `INDEX=`, `CONTROL=`, `ALT=` count too. A path under the user's home keeps its `~`. In
+ * 2.4 each has a setting of its own (doc.dovecot.org, "Upgrading Dovecot CE from 2.3 to 2.4").
  */
 export function mailPaths(settings: ReadonlyMap<string, string>): readonly string[] {
   const paths = new Set<string>();
@@ -81,6 +101,10 @@ export function mailPaths(settings: ReadonlyMap<string, string>): readonly strin
     const key = name.split('/').at(-1) ?? '';
     if (key === 'mail_location' || key === 'location') locationPaths(value).forEach(add);
     else if (key === 'mail_attachment_dir' || key === 'mail_home') add(value);
+    else if (ownPath.test(key) || (name.startsWith('userdb') && /^home(:default)?$/.test(key)))
+      locationPaths(value).forEach(add);
+    else if (name.startsWith('sieve_script') && /^(?:active_)?path$/.test(key))
+      locationPaths(value).forEach(add);
     else if (/^(args|default_fields|override_fields)$/.test(key) && name.startsWith('userdb')) {
       for (const match of value.matchAll(/\b(?:home|mail)=(\S+)/g)) {
         for (const path of locationPaths(match[1] ?? '')) add(path);
@@ -94,6 +118,10 @@ export function mailPaths(settings: ReadonlyMap<string, string>): readonly strin
   }
   return withoutNested([...paths]);
 }
+
+/** Paths of 2.4, of the whole configuration, of a namespace or among the fields of a userdb. */
+const ownPath =
+  /^mail_(?:(?:inbox|index|index_private|control|alt|list_index|volatile|ext_attachment)_)?path(?::default)?$/;
 
 function locationPaths(location: string): readonly string[] {
   const [first = '', ...options] = location.split(':').filter((part) => part !== '');
@@ -147,6 +175,8 @@ async function expandHomes(host: Host, paths: readonly string[]): Promise<readon
 function passwordFiles(settings: ReadonlyMap<string, string>): readonly string[] {
   const files = new Set<string>();
   for (const [name, driver] of settings) {
+    // 2.4: one setting, without options.
+    if (/^(?:passdb|userdb)\b.*\/passwd_file_path$/.test(name)) files.add(driver);
     if (!/^(passdb|userdb)(#\d+)?\/driver$/.test(name) || driver !== 'passwd-file') continue;
     const args = settings.get(name.replace(/driver$/, 'args')) ?? '';
     const file = args.split(/\s+/).at(-1) ?? '';
@@ -218,15 +248,29 @@ function unlistedHomes(
   below: readonly string[],
 ): readonly string[] {
   if (!below.some((path) => path.startsWith('~')) || settings.has('mail_home')) return [];
-  return [...settings].flatMap(([name, driver]) => {
-    if (!/^userdb(#\d+)?\/driver$/.test(name) || !opaque.test(driver)) return [];
-    const fields = ['args', 'default_fields', 'override_fields'].map(
-      (field) => settings.get(name.replace(/driver$/, field)) ?? '',
-    );
-    return fields.some((field) => /\bhome=\//.test(field))
+  return userDatabases(settings).flatMap(({ driver, fields }) =>
+    !opaque.test(driver) || fields.some((field) => /\bhome(?::default)?=\//.test(field))
       ? []
-      : [`mail lies in homes that only the userdb ${driver} knows`];
-  });
+      : [`mail lies in homes that only the userdb ${driver} knows`],
+  );
+}
+
+/** Each userdb with what it sets, as `name=value`. In 2.4 it has a name, its driver where none is given. */
+function userDatabases(
+  settings: ReadonlyMap<string, string>,
+): readonly { readonly driver: string; readonly fields: readonly string[] }[] {
+  const blocks = new Map<string, [string, string][]>();
+  for (const [path, value] of settings) {
+    const [block = '', ...rest] = path.split('/');
+    if (!/^userdb\b/.test(block)) continue;
+    blocks.set(block, [...(blocks.get(block) ?? []), [rest.at(-1) ?? '', value]]);
+  }
+  return [...blocks].map(([block, values]) => ({
+    driver: new Map(values).get('driver') ?? /^userdb ([^#]+)/.exec(block)?.[1] ?? '',
+    fields: values.map(([key, value]) =>
+      /^(?:args|default_fields|override_fields)$/.test(key) ? value : `${key}=${value}`,
+    ),
+  }));
 }
 
 /** Session and delivery processes of Dovecot, by their executables' names. */

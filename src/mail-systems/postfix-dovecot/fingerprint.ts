@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { readDovecot } from './dovecot.ts';
+import { mailLocation, readDovecot } from './dovecot.ts';
 import { readPostfix } from './postfix.ts';
 
 /** Settings by which a reviewer would notice a change of OLD's or NEW's set-up; never our own edits. */
@@ -45,7 +45,7 @@ async function fingerprintNow(host: MailHost): Promise<string> {
   const text = [
     ...fingerprinted.map((parameter) => `${parameter}=${postfix?.parameters.get(parameter) ?? ''}`),
     `dovecot=${dovecot?.version ?? ''}`,
-    `mail_location=${dovecot?.settings.get('mail_location') ?? ''}`,
+    `mail_location=${dovecot ? mailLocation(dovecot) : ''}`,
   ].join('\n');
   return createHash('sha256').update(text).digest('hex');
 }

@@ -4,7 +4,7 @@ import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { stopAsking, takeBackLate } from './asking.ts';
-import { readDovecot, sessionProcesses } from './dovecot.ts';
+import { onlyProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
@@ -369,7 +369,7 @@ async function closeSessions(source: MailHost): Promise<string> {
   if (!dovecot) return 'no Dovecot';
   // Not stopped: smtpd on port 25 dies without the auth and policy sockets that Dovecot serves.
   await source.edit('block', [group, 'protocols', dovecot.configFile], {
-    stdin: 'protocols = none',
+    stdin: onlyProtocols(dovecot),
     purpose: 'close the protocols',
   });
   await source.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
@@ -413,9 +413,10 @@ function openSessions(host: MailHost): Promise<string> {
 
 async function protocolsClosed(host: MailHost): Promise<boolean> {
   const result = await host.read(
-    script('doveconf -h protocols', [], { purpose: 'look at the protocols' }),
+    // Without -h, which 2.4 refuses for a name that some protocol has too.
+    script('doveconf protocols', [], { purpose: 'look at the protocols' }),
   );
-  return result.stdout.toString('utf8').trim() === 'none';
+  return /^protocols =\s*(?:none)?\s*$/.test(result.stdout.toString('utf8'));
 }
 
 async function running(host: MailHost, look: string, args: readonly string[]): Promise<string> {

@@ -32,7 +32,10 @@ export function latePort(migration: Migration): number {
   return migration['late-mail'].port + 1;
 }
 
-/** systemd units of Postfix and Dovecot. Debian's `postfix.service` only wraps `postfix@-.service`. */
+/**
+ * systemd units of Postfix and Dovecot. Up to Debian 12 `postfix.service` only wraps `postfix@-.service`; in
+ * Debian 13 it is Postfix itself.
+ */
 export const postfixUnits = ['postfix.service', 'postfix@-.service'] as const;
 export const dovecotUnits = ['dovecot.service', 'dovecot.socket'] as const;
 

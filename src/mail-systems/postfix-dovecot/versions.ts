@@ -2,7 +2,7 @@ import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { readDovecot } from './dovecot.ts';
+import { mailLocation, readDovecot } from './dovecot.ts';
 
 /**
  * Indexes, caches and logs of Dovecot, which a later version may write in a way that an earlier one can't
@@ -18,7 +18,7 @@ export async function unreadable({ source, target }: MailContext): Promise<reado
   const [there, here] = await Promise.all([series(source), series(target)]);
   if (there === here) return [];
   const dovecot = await readDovecot(target);
-  const location = dovecot?.settings.get('mail_location') ?? '';
+  const location = dovecot ? mailLocation(dovecot) : '';
   if (bound.test(location))
     throw new UserError(
       `${called(source)} runs Dovecot ${there} and ${called(target)} ${here}, which can't read the indexes of the former; in ${location.split(':')[0]} flags are nowhere else, so the way back would lose them. Upgrade Dovecot on ${called(target)}, then run this stage again. Nothing was changed`,

@@ -107,10 +107,13 @@ plugin {
 `;
 
 function extraFields(address: string): string {
-  if (address === special.full) return 'userdb_quota_rule=*:storage=10K';
+  // Each twice: as 2.3 names it, and as 2.4 does.
+  if (address === special.full)
+    return 'userdb_quota_rule=*:storage=10K userdb_quota_storage_size=10K';
   const [name, domain] = address.split('@');
   if (domain !== domains.attic) return '';
-  return `userdb_mail=maildir:/var/vmail/${domain}/${name}`;
+  const folder = `/var/vmail/${domain}/${name}`;
+  return `userdb_mail=maildir:${folder} userdb_mail_path=${folder}`;
 }
 
 /** passwd-file: user, password hash, uid, gid, gecos, home, shell, extra fields. */

@@ -7,8 +7,8 @@ export const system: RehearsedSystem = {
   freeze: 'hold',
   population: orchard,
   logsServing: true,
-  async start({ mailboxes, messages }) {
-    const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages });
+  async start({ mailboxes, messages, newSuite }) {
+    const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages, newSuite });
     return lab;
   },
   migration: () => ({}),
