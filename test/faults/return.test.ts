@@ -13,7 +13,6 @@ import {
   scene,
   send,
   serves,
-  view,
 } from './scene.ts';
 
 /*
@@ -49,6 +48,12 @@ sed -i 's/^u002@/u002-was@/' "$2"
 printf '%s\\n' "u002@${domains.virtual}:{PLAIN}other::::::" >> "$2"
 mkdir -p /var/vmail/${domains.virtual}/fresh && chown vmail:vmail /var/vmail/${domains.virtual}/fresh
 `;
+
+/** Shell text: what clients see of a mailbox ($1), everything that they key their caches by. */
+const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags date.saved' mailbox '*' all | sort
+doveadm -f tab mailbox status -u "$1" 'messages uidvalidity uidnext' '*' | sort
+doveadm mailbox list -s -u "$1" | sort
+doveadm sieve list -u "$1"`;
 
 /** A stand-in for a web server. */
 const web = `systemd-run -q --unit=lab-web perl -MIO::Socket::INET -e '
@@ -130,7 +135,7 @@ test.each([
   },
   async (host, title) => {
     const { lab, migration } = here;
-    if (host === 'new') ids.push(await send(here, 'new', virtualUser(3)));
+    if (host === 'new') ids.push(await send(here, 'new', virtualUser(4)));
     for (const id of ids) await arrived(here, host, id);
     let rebooted: Promise<void> | undefined;
     await migration.run(

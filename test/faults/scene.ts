@@ -141,9 +141,3 @@ export async function serves({ lab }: Scene, host: Side): Promise<boolean> {
   const delivers = /is running/.test(stdout) && !transport.startsWith('mail-cutover');
   return Number(imap) > 0 || delivers;
 }
-
-/** Shell text: what clients see of a mailbox ($1), everything that they key their caches by. */
-export const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags date.saved' mailbox '*' all | sort
-doveadm -f tab mailbox status -u "$1" 'messages uidvalidity uidnext' '*' | sort
-doveadm mailbox list -s -u "$1" | sort
-doveadm sieve list -u "$1"`;

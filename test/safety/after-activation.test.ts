@@ -15,7 +15,6 @@ import {
   scene,
   send,
   serves,
-  view,
   withoutDns,
 } from '../faults/scene.ts';
 import { type FileEvent, hasty, hastyLines, traceSshd } from '../faults/strace.ts';
@@ -272,6 +271,8 @@ test('drain says who comes, and carries no port at which NEW trusts OLD', {
     ]);
 });
 
+/** What clients see of a mailbox: UIDs, flags, keywords. The dates of saving stay behind with the indexes. */
+const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
 /** A stand-in: Dovecot on NEW says that it is of another series. */
 const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
 #!/bin/sh
@@ -329,6 +330,9 @@ test('done when it is run again, and NEW stays closed over a reboot', {
   expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
   const late = await send(here, 'old', virtualUser(5));
   await arrived(here, 'old', late);
+  await waitFor('NEW has asked OLD', 60, async () =>
+    (await answerFor(here, 'new', virtualUser(5))).startsWith('250 '),
+  );
   const stray = await send(here, 'new', virtualUser(5));
   await arrived(here, 'old', stray);
   expect(await copies(here, 'new', stray)).toBe(0);
