@@ -1,5 +1,5 @@
 import { type Finding, tells } from '../mail-systems/mail-system.ts';
-import { usage } from '../mail-systems/postfix-dovecot/room.ts';
+import { usage } from '../mail-systems/room.ts';
 import { measured, words } from '../report/durations.ts';
 import { saved } from './addresses.ts';
 import { contents } from './copying.ts';

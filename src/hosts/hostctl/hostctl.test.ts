@@ -763,6 +763,19 @@ describe('freeze, thaw and release', () => {
     expect(well(['thaw'])).toBe('not frozen');
   });
 
+  it('reaches its limit although a command is under way, which is ended', async () => {
+    freeze();
+    const started = join(temporary, 'started');
+    const text = ': > "$1"; while :; do sleep 0.01; done';
+    const running = background(['run', '1', 'sh', '-c', text, 'sh', started]);
+    await until(() => existsSync(started), 'the command has started');
+    expect(well(['thaw-when-due'])).toBe('');
+    writeFileSync(join(base, 'deadline'), '1');
+    expect(well(['thaw-when-due'])).toBe('thawed');
+    expect(frozen()).toBe(false);
+    expect(await running.ended).toMatchObject({ code: null });
+  }, 60_000);
+
   it('lets a fenced host send on what still comes to it', () => {
     freeze();
     well(['thaw']);
