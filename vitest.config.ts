@@ -4,9 +4,7 @@ import { defineConfig } from 'vitest/config';
 const labFolders = [
   'lab',
   'dns',
-  'hosts',
   'transfer',
-  'postfix-dovecot',
   'qmail',
   'e2e',
   'rehearsal',

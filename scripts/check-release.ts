@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { filesThatPeopleCopy, repositoryOf } from './repository.ts';
 
 /*
  *   node scripts/check-release.ts v1.2.3 owner/name
@@ -19,41 +20,34 @@ export function releaseFaults(root: string, tag: string, repository: string): re
     const { version } = JSON.parse(readFileSync(join(root, name), 'utf8')) as { version: string };
     return version === wanted ? [] : [`${name}: version is ${version}, the tag says ${wanted}`];
   });
+  const lives = repositoryOf(root);
+  if (lives !== repository)
+    return [
+      `package.json: the suite lives in ${lives}, the release is of ${repository}; run \`npm run generate -- --repository ${repository}\`, build, and commit`,
+    ];
   return [
     ...packages,
     ...filesThatPeopleCopy(root).flatMap((path) => faultsIn(root, path, tag, repository)),
   ];
 }
 
-/** A reference to the suite: its owner, what of it, and the version. */
-const reference = /([\w.-]+)\/mail-cutover((?:\/[\w./-]+)?)@(v?[\w.-]+)/g;
-
 function faultsIn(root: string, path: string, tag: string, repository: string): readonly string[] {
+  // A reference to the suite: its owner, what of it, and the version.
+  const [, name = ''] = repositoryOf(root).split('/');
+  const reference = new RegExp(
+    `([\\w.-]+/${name.replaceAll('.', '\\.')})(?:/[\\w./-]+)?@(v?[\\w.-]+)`,
+    'g',
+  );
   const lines = readFileSync(join(root, path), 'utf8').split('\n');
   return lines.flatMap((line, index) =>
-    [...line.matchAll(reference)].flatMap(([, owner = '', , version = '']) => {
+    [...line.matchAll(reference)].flatMap(([, place = '', version = '']) => {
       const at = `${path}:${index + 1}`;
-      const place = `${owner}/mail-cutover`;
       return [
         ...(place === repository ? [] : [`${at}: names ${place}; the release is of ${repository}`]),
         ...(version === tag ? [] : [`${at}: names ${version}; the release is ${tag}`]),
       ];
     }),
   );
-}
-
-/** Workflows, and documents with examples of them. */
-function filesThatPeopleCopy(root: string): readonly string[] {
-  const below = (folder: string, ending: RegExp) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => ending.test(name))
-      .map((name) => join(folder, name));
-  return [
-    ...below('.github/workflows', /\.yml$/),
-    'README.md',
-    ...below('docs', /\.md$/),
-    ...below('actions', /\.md$/),
-  ].sort();
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -11,7 +11,8 @@ import {
 } from '../src/actions/metadata.ts';
 import { type StageName, stageNames } from '../src/actions/stages.ts';
 import { migrationJsonSchema } from '../src/config/json-schema.ts';
-import { workflowFiles } from './workflows.ts';
+import { repositoryOf } from './repository.ts';
+import { type Suite, workflowFiles } from './workflows.ts';
 
 /** A file as `npm run generate` would write it. */
 export interface GeneratedFile {
@@ -25,26 +26,27 @@ const markers = { begin: `<!-- begin: ${note} -->`, end: '<!-- end -->' };
 
 /** Every file that is made from another one, with what it should hold. `root` is the repository. */
 export async function generatedFiles(root: string): Promise<readonly GeneratedFile[]> {
+  const suite = { repository: repositoryOf(root), version: await packageVersion(root) };
   const files: GeneratedFile[] = [
     { path: 'migration.schema.json', content: json(migrationJsonSchema()) },
     await versionFile(root),
-    ...workflowFiles(await packageVersion(root)),
+    ...workflowFiles(suite),
   ];
-  const version = await packageVersion(root);
   const shown = 'docs/workflows.md';
   const text = await readFile(join(root, shown), 'utf8').catch(() => undefined);
-  if (text !== undefined) files.push({ path: shown, content: withVersion(text, version) });
+  if (text !== undefined) files.push({ path: shown, content: withVersion(text, suite) });
   for (const stage of stageNames) {
     files.push({ path: join(actionFolder(stage), 'action.yml'), content: actionYml(stage) });
     const readme = await readmeWithTables(root, stage);
-    if (readme) files.push({ ...readme, content: withVersion(readme.content, version) });
+    if (readme) files.push({ ...readme, content: withVersion(readme.content, suite) });
   }
   return files;
 }
 
 /** Examples name the version that they are part of: copied later, they still fit their actions. */
-function withVersion(readme: string, version: string): string {
-  return readme.replace(/(?<=\bOWNER\/mail-cutover(?:\/[\w./-]+)?@)v[\w.-]+/g, `v${version}`);
+function withVersion(readme: string, { repository, version }: Suite): string {
+  const before = `(?<=\\b${repository.replaceAll('.', '\\.')}(?:/[\\w./-]+)?@)`;
+  return readme.replace(new RegExp(`${before}v[\\w.-]+`, 'g'), `v${version}`);
 }
 
 function json(value: unknown): string {

@@ -13,9 +13,6 @@ import type { StageName } from '../src/actions/stages.ts';
  * `uses`: the suite's own version stands in one place, and every job names the same.
  */
 
-/** Where the suite lives. */
-const repository = 'OWNER/mail-cutover';
-
 /** Other people's actions, by full commit. */
 const checkout = 'actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1';
 const attest = 'actions/attest@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2';
@@ -47,36 +44,38 @@ export const positions: readonly Position[] = [
 /** What the swift form does in one job. */
 const swiftNames = ['freeze', 'transfer-final', 'activate', 'dns-cutover'];
 
-/** Stages that change the DNS, by a program that a runner may lack. */
-const dnsStages: readonly StageName[] = ['prepare', 'dns-cutover', 'finish', 'rollback'];
+/** Stages that change the DNS, or try whether they may, by a program that a runner may lack. */
+const dnsStages: readonly StageName[] = ['plan', 'prepare', 'dns-cutover', 'finish', 'rollback'];
 
 /** Least rights: the migration file; who approved; when. */
 const permissions = { contents: 'read', actions: 'read', deployments: 'read' };
 
 type Yaml = Record<string, unknown>;
 
-/** Every workflow by its path. `version` is package.json's, without "v". */
-export function workflowFiles(version: string): readonly { path: string; content: string }[] {
+/** What the jobs call: `owner/name` of the suite, and its version without "v", as package.json has them. */
+export interface Suite {
+  readonly repository: string;
+  readonly version: string;
+}
+
+/** Every workflow by its path. */
+export function workflowFiles(suite: Suite): readonly { path: string; content: string }[] {
   const file = (name: string, purpose: string, workflow: Yaml) => ({
     path: `.github/workflows/${name}.yml`,
     content: `# ${purpose}\n# Written by \`npm run generate\` from scripts/workflows.ts.\n${render(workflow)}`,
   });
   return [
-    file(
-      'migrate',
-      'A whole migration: a job a stage, each behind its own gate.',
-      migrate(version),
-    ),
+    file('migrate', 'A whole migration: a job a stage, each behind its own gate.', migrate(suite)),
     file(
       'live-passes',
       'Copies while OLD serves, so that the last pass is short.',
-      livePasses(version),
+      livePasses(suite),
     ),
-    file('rollback', 'Back from any state to an OLD that serves.', rollback(version)),
+    file('rollback', 'Back from any state to an OLD that serves.', rollback(suite)),
     file(
       'attest',
       'Opt-in: signs an audit bundle that a run has left, so that it can be told from another.',
-      attestation(version),
+      attestation(suite),
     ),
   ];
 }
@@ -140,28 +139,31 @@ const commonInputs: Record<string, WorkflowInput> = {
   runner: { description: 'Label of the runner.', default: 'ubuntu-latest' },
 };
 
-/** How many jobs may share the live passes, and the `shard` of each. An expression can't count. */
-const shardLists: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
-  [1, 2, 4, 8, 16].map((parts) => [
-    String(parts),
-    Array.from({ length: parts }, (_, index) => `${index + 1}/${parts}`),
-  ]),
-);
-
 const shards: WorkflowInput = {
-  description: 'How many jobs share each live pass, every one a part of the mailboxes.',
-  default: '1',
-  options: Object.keys(shardLists),
+  description:
+    'In how many parts live passes bring the mailboxes, a job each, one after the other: 1 to 16. Left empty, as many as their size asks for. plan says which, so without it in the run there is one.',
+  default: '',
 };
 
-/** Of a job that does a live pass. One part that fails leaves the others at work. */
+/** Of a job that does a live pass, and needs `plan`. The parts share one lock; one that fails hinders no other. */
 const shardStrategy = {
   'fail-fast': false,
-  matrix: { shard: expression(`fromJSON('${JSON.stringify(shardLists)}')[inputs.shards]`) },
+  'max-parallel': 1,
+  matrix: {
+    shard: expression(
+      `fromJSON(needs.plan.result == 'success' && needs.plan.outputs.shards || '["1/1"]')`,
+    ),
+  },
 };
 
 /** A name for what one of these jobs keeps; an artifact's may hold no slash. */
 const shardName = `transfer-live-${expression('strategy.job-index')}`;
+
+const relayRevision: WorkflowInput = {
+  description:
+    'A chatmail relay: tag or commit of its repository to run cmdeploy from, with the chatmail.ini at the top of yours. Empty: none is checked out.',
+  default: '',
+};
 
 const migrateInputs: Record<string, WorkflowInput> = {
   from: {
@@ -186,6 +188,7 @@ const migrateInputs: Record<string, WorkflowInput> = {
     options: ['gated', 'swift'],
   },
   shards,
+  'relay-revision': relayRevision,
   ...commonInputs,
 };
 
@@ -219,16 +222,16 @@ function triggers(inputs: Record<string, WorkflowInput>, outputs?: Yaml): Yaml {
   };
 }
 
-function migrate(version: string): Yaml {
-  const jobs: Record<string, Yaml> = { 'dry-run': dryRunJob(version) };
+function migrate(suite: Suite): Yaml {
+  const jobs: Record<string, Yaml> = { 'dry-run': dryRunJob(suite) };
   const before: string[] = [];
   for (const position of positions) {
-    jobs[position.name] = stageJob(version, position, before);
+    jobs[position.name] = stageJob(suite, position, before);
     before.push(position.name);
     // The swift form stands beside the four jobs that it takes the place of.
     if (position.name === 'dns-cutover') {
       jobs.cutover = swiftJob(
-        version,
+        suite,
         before.filter((name) => !swiftNames.includes(name)),
       );
       before.push('cutover');
@@ -284,7 +287,7 @@ function inRange(name: string): string {
 const unhurt =
   "!cancelled() && !contains(needs.*.result, 'failure') && !contains(needs.*.result, 'cancelled')";
 
-function stageJob(version: string, position: Position, before: readonly string[]): Yaml {
+function stageJob(suite: Suite, position: Position, before: readonly string[]): Yaml {
   const swift = swiftNames.includes(position.name) ? " && inputs.form != 'swift'" : '';
   const guard = before.length > 0 ? `${unhurt} && ` : '';
   return {
@@ -299,7 +302,8 @@ function stageJob(version: string, position: Position, before: readonly string[]
     outputs: outputsOf('stage', position.stage),
     steps: [
       ...preparation(dnsStages.includes(position.stage)),
-      use(version, position, 'stage', before.includes('plan')),
+      ...relayCheckout([position.stage]),
+      use(suite, position, 'stage', before.includes('plan')),
       ...bundleUpload(position.pass === 'live' ? shardName : position.name, [
         ['stage', position.stage],
       ]),
@@ -307,7 +311,7 @@ function stageJob(version: string, position: Position, before: readonly string[]
   };
 }
 
-function swiftJob(version: string, before: readonly string[]): Yaml {
+function swiftJob(suite: Suite, before: readonly string[]): Yaml {
   const parts = positions.filter(({ name }) => swiftNames.includes(name));
   const any = parts.map(({ name }) => `(${inRange(name)})`).join(' || ');
   const last = (output: string) =>
@@ -331,8 +335,9 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
     ),
     steps: [
       ...preparation(true),
+      ...relayCheckout(parts.map(({ stage }) => stage)),
       ...parts.map((part) => ({
-        ...use(version, part, part.name, true, 'cutover'),
+        ...use(suite, part, part.name, true, 'cutover'),
         if: expression(inRange(part.name)),
       })),
       ...bundleUpload(
@@ -344,7 +349,7 @@ function swiftJob(version: string, before: readonly string[]): Yaml {
 }
 
 /** Plans, then shows what the stage that comes next would do. Later ones depend on its work. */
-function dryRunJob(version: string): Yaml {
+function dryRunJob(suite: Suite): Yaml {
   const rest = positions.filter(({ stage }) => stage !== 'plan');
   return {
     name: 'dry run',
@@ -355,16 +360,19 @@ function dryRunJob(version: string): Yaml {
     outputs: outputsOf('plan', 'plan'),
     steps: [
       ...preparation(true),
-      lenient(use(version, { name: 'plan', stage: 'plan', minutes: 0 }, 'plan', false)),
+      ...relayCheckout(['plan']),
+      lenient(use(suite, { name: 'plan', stage: 'plan' }, 'plan', false)),
       ...rest.map((position) => {
-        const step = withoutGate(use(version, position, position.name, false));
+        const step = ungated(use(suite, position, position.name, false));
+        // It is one job, and has no matrix.
+        const { shard: _, ...inputs } = step.with;
         return {
           ...step,
           if: expression(
             `steps.plan.outputs.next-stage == '${position.pass ? `transfer ${position.pass}` : position.name}'`,
           ),
           with: {
-            ...step.with,
+            ...inputs,
             'plan-digest': expression('steps.plan.outputs.plan-digest'),
             'dry-run': 'true',
           },
@@ -389,8 +397,8 @@ function allEnvironments(): string {
 
 /** The stage's own action, with every input that a workflow has a value for. */
 function use(
-  version: string,
-  position: Position,
+  suite: Suite,
+  position: Omit<Position, 'minutes'>,
   id: string,
   chained: boolean,
   gate = position.name,
@@ -407,10 +415,19 @@ function use(
       secretSpecs.map(({ name }) => [name, expression(`secrets.${secretName(name)}`)]),
     ),
     'plan-digest': expression(digest),
+    ...(chained
+      ? {
+          'approved-plan': expression(
+            "needs.plan.result == 'success' && needs.plan.outputs.plan || ''",
+          ),
+        }
+      : {}),
     environment: environmentOf(gate),
     environments: allEnvironments(),
     'require-approval': expression('inputs.require-approval'),
     'force-unlock': expression('inputs.force-unlock'),
+    shards: expression('inputs.shards'),
+    cmdeploy: expression(`${hasRelay} && '${relayFolder}' || ''`),
     ...(position.pass ? { pass: position.pass } : {}),
     ...(position.pass === 'live' ? { shard: expression('matrix.shard') } : {}),
   };
@@ -418,7 +435,7 @@ function use(
   return {
     id,
     name: position.name,
-    uses: `${repository}${folder}@v${version}`,
+    uses: `${suite.repository}${folder}@v${suite.version}`,
     with: Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name))),
   };
 }
@@ -430,8 +447,8 @@ function lenient<T extends { with: Yaml }>(step: T): T {
 }
 
 /** For a job that no gate stands before. */
-function withoutGate<T extends { with: Yaml }>(step: T): T {
-  const { environment: _, 'require-approval': __, shard: ___, ...inputs } = step.with;
+function ungated<T extends { with: Yaml }>(step: T): T {
+  const { environment: _, environments: __, 'require-approval': ___, ...inputs } = step.with;
   return { ...step, with: inputs };
 }
 
@@ -439,6 +456,7 @@ function outputsOf(step: string, stage: StageName): Yaml {
   const names = ['state', 'next-stage', 'plan-digest'];
   if (stageOutputs(stage).some(({ name }) => name === 'downtime-seconds'))
     names.push('downtime-seconds');
+  if (stage === 'plan') names.push('plan', 'shards');
   return Object.fromEntries(
     names.map((name) => [name, expression(`steps.${step}.outputs.${name}`)]),
   );
@@ -450,6 +468,32 @@ function preparation(dns: boolean): Yaml[] {
     run: 'command -v nsupdate || { sudo apt-get update && sudo apt-get install --yes bind9-dnsutils; }',
   };
   return [{ uses: checkout, with: { 'persist-credentials': false } }, ...(dns ? [nsupdate] : [])];
+}
+
+const relayFolder = 'relay';
+const hasRelay = "inputs.relay-revision != ''";
+
+/** What `cmdeploy` is run from, for stages that may run it; set up as its own guide says. */
+function relayCheckout(all: readonly StageName[]): Yaml[] {
+  if (!all.some((stage) => inputsOf(stage).some(({ name }) => name === 'cmdeploy'))) return [];
+  return [
+    {
+      name: 'The relay repository',
+      if: expression(hasRelay),
+      uses: checkout,
+      with: {
+        repository: 'chatmail/relay',
+        ref: expression('inputs.relay-revision'),
+        path: relayFolder,
+        'persist-credentials': false,
+      },
+    },
+    {
+      name: 'Set cmdeploy up',
+      if: expression(hasRelay),
+      run: `cp chatmail.ini ${relayFolder}/ && cd ${relayFolder} && scripts/initenv.sh`,
+    },
+  ];
 }
 
 /** Keeps the bundle of a job whose steps have these ids: of the last that left one. */
@@ -477,17 +521,13 @@ function bundleUpload(job: string, steps: readonly (readonly [string, StageName]
  * A called workflow has no clock of its own: the schedule stands in the caller. Its environment is for
  * secrets and branch rules; nobody wants to approve a copy every night.
  */
-function livePasses(version: string): Yaml {
+function livePasses(suite: Suite): Yaml {
   const { 'require-approval': _, ...passInputs } = commonInputs;
   const live = { name: 'transfer-live', stage: 'transfer', pass: 'live', minutes: 355 } as const;
-  const {
-    'require-approval': __,
-    environment: ___,
-    ...ungated
-  } = use(version, live, 'stage', false).with;
+  const plan = { name: 'plan', stage: 'plan' } as const;
   return {
     name: 'Live passes',
-    on: triggers({ shards, ...passInputs }),
+    on: triggers({ shards, 'relay-revision': relayRevision, ...passInputs }),
     permissions: {},
     // A group of its own: passes go on while a migration waits for its approval. The newest suffices.
     concurrency: {
@@ -495,8 +535,24 @@ function livePasses(version: string): Yaml {
       'cancel-in-progress': false,
     },
     jobs: {
+      plan: {
+        name: 'plan',
+        if: expression("inputs.shards != '1'"),
+        'runs-on': expression('inputs.runner'),
+        'timeout-minutes': 30,
+        environment: environmentOf('live-passes'),
+        permissions,
+        outputs: outputsOf('stage', 'plan'),
+        steps: [
+          ...preparation(true),
+          ...relayCheckout(['plan']),
+          ungated(use(suite, plan, 'stage', false)),
+        ],
+      },
       'transfer-live': {
         name: 'transfer-live',
+        needs: ['plan'],
+        if: expression(unhurt),
         strategy: shardStrategy,
         'runs-on': expression('inputs.runner'),
         'timeout-minutes': live.minutes,
@@ -505,7 +561,7 @@ function livePasses(version: string): Yaml {
         outputs: outputsOf('stage', 'transfer'),
         steps: [
           ...preparation(false),
-          { ...use(version, live, 'stage', false), with: ungated },
+          ungated(use(suite, live, 'stage', false)),
           ...bundleUpload(shardName, [['stage', 'transfer']]),
         ],
       },
@@ -513,13 +569,13 @@ function livePasses(version: string): Yaml {
   };
 }
 
-function rollback(version: string): Yaml {
+function rollback(suite: Suite): Yaml {
   const back = { name: 'rollback', stage: 'rollback', minutes: 120 } as const;
   const dead = {
     description: 'A host that is off for good: old or new. It goes on record.',
     default: '',
   };
-  const step = use(version, back, 'stage', false);
+  const step = use(suite, back, 'stage', false);
   return {
     name: 'Roll back',
     on: triggers({ ...commonInputs, 'declare-dead': dead }),
@@ -552,7 +608,7 @@ function rollback(version: string): Yaml {
  * Checks a bundle and attests to it. Apart from the stages, since it needs rights to sign that no stage
  * should have, and puts its subject's digest on a public log where the repository is public.
  */
-function attestation(version: string): Yaml {
+function attestation(suite: Suite): Yaml {
   const inputs: Record<string, WorkflowInput> = {
     run: { description: 'Id of the run that left the bundle, from its address.', default: '' },
     bundle: {
@@ -593,7 +649,7 @@ function attestation(version: string): Yaml {
           },
           {
             name: 'Check it',
-            uses: `${repository}/${actionFolder('verify')}@v${version}`,
+            uses: `${suite.repository}/${actionFolder('verify')}@v${suite.version}`,
             with: { bundle: folder },
           },
           { name: 'Attest to it', uses: attest, with: { 'subject-path': `${folder}/*` } },

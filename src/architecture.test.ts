@@ -16,7 +16,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   hosts: ['errors', 'config types', 'engine types'],
   dns: ['errors', 'config types'],
   transfer: ['errors', 'hosts', 'engine'],
-  'mail-systems': ['errors', 'config', 'hosts', 'engine', 'transfer'],
+  'mail-systems': ['errors', 'config', 'hosts', 'engine', 'transfer', 'mail-clients'],
   // Tell what was found, in the words of those who found it.
   report: ['errors', 'engine', 'mail-systems types'],
   github: ['errors', 'engine types'],

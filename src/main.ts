@@ -6,7 +6,6 @@ import type { Migration } from './config/schema.ts';
 import { parseDnsCredentials } from './dns/credentials.ts';
 import { dnsProvider } from './dns/registry.ts';
 import { takeLock } from './engine/lock.ts';
-import { UserError } from './errors.ts';
 import { MailHost } from './hosts/mail-host.ts';
 import { migrationFiles } from './hosts/migration-files.ts';
 import { registerSecret } from './hosts/redaction.ts';
@@ -72,8 +71,6 @@ export async function post(_stage: StageName, inputs: Inputs): Promise<void> {
 }
 
 async function build(inputs: Inputs): Promise<Parts> {
-  if (inputs.shard.count !== 1)
-    throw new UserError('shard: parts of a store are not built yet. Leave shard out');
   const migration = await loadMigration(inputs.config);
   for (const secret of [
     inputs.sshKeys.old,

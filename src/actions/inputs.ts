@@ -18,6 +18,8 @@ export interface Inputs {
   readonly cmdeploy: string | undefined;
   /** 64 lower-case hexadecimal digits. */
   readonly planDigest: string | undefined;
+  /** prepare, transfer, freeze: JSON that counts for nothing unless it has the approved digest. */
+  readonly approvedPlan: string | undefined;
   readonly dryRun: boolean;
   readonly githubToken: string | undefined;
   /** The gates that are looked at: of `plan` all, else at most the one of this stage's job. */
@@ -29,6 +31,8 @@ export interface Inputs {
   readonly pass: Pass;
   /** transfer; `index` counts from 1 to `count`. */
   readonly shard: { readonly index: number; readonly count: number };
+  /** plan: in how many parts live passes are to bring the mailboxes; by their size if undefined. */
+  readonly shards: number | undefined;
   /** activate, rollback: the host that will never serve again. */
   readonly declareDead: 'old' | 'new' | undefined;
   /** Takes the lock from a run that is dead. */
@@ -84,6 +88,7 @@ export function loadInputs(
     probePassword: check('probe-password', singleLine),
     cmdeploy: check('cmdeploy', optional),
     planDigest: check('plan-digest', digest),
+    approvedPlan: check('approved-plan', optional),
     dryRun: check('dry-run', flag),
     githubToken: check('github-token', optional),
     environments: [
@@ -94,6 +99,7 @@ export function loadInputs(
     bundle: check('bundle', optional),
     pass: check('pass', pass),
     shard: check('shard', shard),
+    shards: check('shards', shards),
     declareDead: check('declare-dead', host),
     forceUnlock: check('force-unlock', flag),
     eraseOldMail: check('erase-old-mail', optional),
@@ -192,6 +198,12 @@ function shard(value: string): Inputs['shard'] {
     throw new UserError(`${quoted(value)} is not of the form "2/4", the second part of four`);
   }
   return { index, count };
+}
+
+function shards(value: string): number | undefined {
+  if (value === '') return undefined;
+  if (/^([1-9]|1[0-6])$/.test(value)) return Number(value);
+  throw new UserError(`${quoted(value)} is no number from 1 to 16`);
 }
 
 function host(value: string): 'old' | 'new' | undefined {

@@ -70,19 +70,25 @@ export const inputSpecs = [
   {
     name: 'probe-password',
     description:
-      'Password of the probe mailbox. With it `verify` also logs in over IMAP, as a user would.',
+      'Password of the probe mailbox. With it `verify` logs in as a user would; of a chatmail relay `activate` does so too, before NEW opens.',
     secret: true,
   },
   {
     name: 'cmdeploy',
     description:
-      'Path of your checkout of the chatmail relay repository, with `chatmail.ini`, where its `scripts/initenv.sh` has run. Needed for `provision: cmdeploy`.',
-    stages: ['plan', 'prepare', 'activate'],
+      'Path of your checkout of the chatmail relay repository, with `chatmail.ini`, where its `scripts/initenv.sh` has run. Needed for `provision: cmdeploy`, and by `freeze` for `chatmail.freeze: cmdeploy`.',
+    stages: ['plan', 'prepare', 'freeze', 'activate'],
   },
   {
     name: 'plan-digest',
     description:
       'The plan digest that was approved. The stage refuses to run when the plan has become another.',
+  },
+  {
+    name: 'approved-plan',
+    description:
+      'The output `plan` of the stage plan, of the plan that was approved. With it a refusal can say what has changed since; whether it refuses is decided by `plan-digest` alone.',
+    stages: ['prepare', 'transfer', 'freeze'],
   },
   {
     name: 'dry-run',
@@ -132,9 +138,16 @@ export const inputSpecs = [
     stages: ['transfer'],
   },
   {
+    name: 'shards',
+    description:
+      'In how many parts the live passes bring the mailboxes, one after the other, each in a job of its own: 1 to 16. Left empty, as many as the size asks for: one for every 250 GB.',
+    default: '',
+    stages: ['plan'],
+  },
+  {
     name: 'shard',
     description:
-      'Which part of the mailboxes this job copies, as `part/parts`: `2/4` is the second of four. All of them are one matrix.',
+      'Which part of the mailboxes this live pass brings, as `part/parts`: `2/4` is the second of four. The output `shards` of plan lists all of them. They share one lock, so one job works at a time (`max-parallel: 1`).',
     default: '1/1',
     stages: ['transfer'],
   },
@@ -171,6 +184,18 @@ export const outputSpecs = [
   },
   { name: 'next-stage', description: 'The stage that comes next.' },
   { name: 'plan-digest', description: 'SHA-256 of the plan: what a reviewer approves.' },
+  {
+    name: 'plan',
+    description:
+      'What the digest stands for, as JSON, for `approved-plan` of a later job. Empty when it is longer than 64 KiB.',
+    stages: ['plan'],
+  },
+  {
+    name: 'shards',
+    description:
+      'The parts in which the live passes are to bring the mailboxes, as JSON for a matrix: `["1/2","2/2"]`.',
+    stages: ['plan'],
+  },
   { name: 'report', description: 'Path of the report that this stage wrote.' },
   {
     name: 'downtime-seconds',

@@ -130,6 +130,11 @@ function relayOnly(file: unknown): Fault[] {
   if (!isRelay && valueAt(file, ['chatmail']) !== undefined) {
     faults.push({ path: ['chatmail'], message: 'has no effect without "mail-system: chatmail"' });
   }
+  const freeze = valueAt(file, ['chatmail', 'freeze']);
+  if (isRelay && freeze === 'cmdeploy' && valueAt(file, ['freeze', 'mode']) !== 'stop') {
+    const message = '"cmdeploy" stops Postfix too: it needs "freeze: {mode: stop}"';
+    faults.push({ path: ['chatmail', 'freeze'], message });
+  }
   if (isRelay && list(file, ['domains']).length > 1) {
     faults.push({ path: ['domains'], message: 'a relay has one domain' });
   }
@@ -227,8 +232,14 @@ function qmailNeeds(file: unknown): Fault[] {
 function carriesClients(file: unknown): Fault[] {
   const path: Path = ['late-clients', 'carry'];
   const system = text(file, ['mail-system']);
-  if (list(file, path).length === 0 || system === undefined || system === 'postfix-dovecot')
-    return [];
+  const named = list(file, path);
+  if (system === 'chatmail')
+    return named.flatMap((name, index) =>
+      name === 'pop3' || name === 'sieve'
+        ? [{ path: [...path, index], message: 'a relay has no such clients; leave it out' }]
+        : [],
+    );
+  if (named.length === 0 || system === undefined || system === 'postfix-dovecot') return [];
   return [{ path, message: `carries nothing with "${system}"; leave it out` }];
 }
 

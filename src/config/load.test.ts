@@ -117,6 +117,19 @@ describe('faults', () => {
       'm.yml:3:1: provision: a relay is set up by its own tool: write "cmdeploy", or "prepared"',
     ],
     [
+      'a published freeze that would not stop Postfix',
+      edited('mail-system: postfix-dovecot', 'mail-system: chatmail\nchatmail: {freeze: cmdeploy}'),
+      'm.yml:3:12: chatmail.freeze: "cmdeploy" stops Postfix too: it needs "freeze: {mode: stop}"',
+    ],
+    [
+      'clients that a relay has not',
+      edited(
+        'mail-system: postfix-dovecot',
+        'mail-system: chatmail\nlate-clients: {carry: [imap, pop3]}',
+      ),
+      'm.yml:3:30: late-clients.carry[1]: a relay has no such clients; leave it out',
+    ],
+    [
       'a number as text',
       edited('name: orchard', 'name: 7'),
       'm.yml:1:1: name: must be text, not 7',

@@ -48,6 +48,9 @@ const domainName = z
     'write a domain name in lower case, without a final dot',
   );
 
+/** The domain of a relay without a public name begins with "_". */
+const mailbox = z.email({ pattern: /^[^\s@"<>]+@([A-Za-z0-9_][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$/ });
+
 const absolutePath = z
   .string()
   .regex(/^\/(?!$)[^\0]*$/, 'write an absolute path, not "/" itself')
@@ -121,10 +124,12 @@ export const migrationSchema = z
       .prefault({}),
     chatmail: z
       .strictObject({
-        'late-clients': z
-          .enum(['carry', 'refuse'])
-          .default('carry')
-          .describe('What OLD does after activation with clients that still come to it.'),
+        freeze: z
+          .enum(['systemd', 'cmdeploy'])
+          .default('systemd')
+          .describe(
+            'systemd: the relay stops in seconds. cmdeploy: besides, with freeze.mode stop, `cmdeploy run --disable-mail` is run against OLD, as the published way has it.',
+          ),
       })
       .optional()
       .describe('mail-system: chatmail. What only a relay has.'),
@@ -139,7 +144,7 @@ export const migrationSchema = z
     'address-undo-command': z.array(nonEmpty).min(1).optional(),
     dns: z.array(zone).default([]),
     probe: z
-      .strictObject({ mailbox: z.email().describe('Mailbox that probe messages go to.') })
+      .strictObject({ mailbox: mailbox.describe('Mailbox that probe messages go to.') })
       .optional(),
     'late-mail': z
       .strictObject({
@@ -157,9 +162,9 @@ export const migrationSchema = z
       .strictObject({
         carry: z
           .array(z.enum(['submission', 'imap', 'pop3', 'sieve', 'web']))
-          .default([])
+          .optional()
           .describe(
-            'Ports of OLD that carry clients with an old DNS answer on to NEW, from activate to finish.',
+            'Ports of OLD that carry clients with an old DNS answer on to NEW, from activate to finish. Default: none; of a relay submission, imap and web.',
           ),
       })
       .prefault({}),

@@ -86,11 +86,7 @@ export class MailHost implements Host {
   }
 
   async change(toRun: Command): Promise<Result> {
-    if (this.#lockNumber === undefined)
-      throw new Error(
-        `${this.label}: a change without the lock: ${toRun.purpose ?? toRun.argv[0]}`,
-      );
-    return this.#run(toRun, [this.hostctl, 'run', String(this.#lockNumber)]);
+    return this.#run(toRun, this.#guard(describe(toRun)));
   }
 
   /** A word of hostctl that changes the host, under the lock. */
@@ -101,6 +97,16 @@ export class MailHost implements Host {
   ): Promise<string> {
     const result = await this.change(command([this.hostctl, word, ...args], options));
     return result.stdout.toString('utf8').trim();
+  }
+
+  /**
+   * For a tool that speaks with the host by itself: a local port of which each connection is a run of a
+   * program there. None begins once the lock is another's, and what runs by then is ended with all that
+   * it has started. Close it when done.
+   */
+  async program(argv: readonly string[]): Promise<Tunnel> {
+    const { prefix } = await this.#privileged();
+    return this.#connection.program([...prefix, ...this.#guard(argv.join(' ')), ...argv]);
   }
 
   /** A word of hostctl that takes or gives up the lock itself. */
@@ -154,10 +160,21 @@ export class MailHost implements Host {
     return this.#connection.close();
   }
 
-  async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
+  /** Words under which the host refuses what is to run, once the lock is another's. */
+  #guard(what: string): readonly string[] {
+    if (this.#lockNumber === undefined)
+      throw new Error(`${this.label}: a change without the lock: ${what}`);
+    return [this.hostctl, 'run', String(this.#lockNumber)];
+  }
+
+  #privileged(): Promise<Sudo> {
     this.#sudo ??=
       this.#user === 'root' ? Promise.resolve({ prefix: [], stdin: '' }) : this.#findSudo();
-    const sudo = await this.#sudo;
+    return this.#sudo;
+  }
+
+  async #run(toRun: Command, guard: readonly string[]): Promise<Result> {
+    const sudo = await this.#privileged();
     const stdin =
       sudo.stdin === ''
         ? toRun.stdin

@@ -5,6 +5,7 @@ import { NodeSSH } from 'node-ssh';
 import type { ClientChannel, Client as SshClient } from 'ssh2';
 import { UserError } from '../errors.ts';
 import { type Command, commandLine, type Result } from './command.ts';
+import type { Tunnel } from './host.ts';
 
 export interface Endpoint {
   readonly address: string;
@@ -86,14 +87,35 @@ export class SshConnection {
   }
 
   /** A local TCP port whose connections come out at `port` of `address`, as the host sees it. */
-  async tunnel(address: string, port: number): Promise<{ port: number; close(): Promise<void> }> {
+  tunnel(address: string, port: number): Promise<Tunnel> {
+    return this.#listen((client, opened) =>
+      client.forwardOut('127.0.0.1', 0, address, port, opened),
+    );
+  }
+
+  /** A local TCP port of which each connection is a run of a program on the host, by its standard input and output. */
+  program(argv: readonly string[]): Promise<Tunnel> {
+    return this.#listen((client, opened) =>
+      client.exec(commandLine(argv), (error, channel) => {
+        channel?.stderr.resume();
+        opened(error, channel);
+      }),
+    );
+  }
+
+  async #listen(
+    open: (
+      client: SshClient,
+      opened: (error: Error | undefined, stream: ClientChannel) => void,
+    ) => void,
+  ): Promise<Tunnel> {
     const client = await this.#client();
     const sockets = new Set<Socket>();
     const server = createServer((socket) => {
       sockets.add(socket);
       socket.on('close', () => sockets.delete(socket));
       socket.on('error', () => socket.destroy());
-      client.forwardOut('127.0.0.1', 0, address, port, (error, stream) => {
+      open(client, (error, stream) => {
         if (error) socket.destroy();
         else join(socket, stream);
       });

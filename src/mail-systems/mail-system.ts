@@ -5,8 +5,8 @@ import type { MailHost } from '../hosts/mail-host.ts';
 
 /** Something that `plan` found: what is wrong, and its cure. */
 export interface Finding {
-  /** `blocks`: no stage may start with it. */
-  readonly severity: 'blocks' | 'warns';
+  /** `blocks`: no stage may start with it. `tells`: a figure, with nothing to cure. */
+  readonly severity: 'blocks' | 'warns' | 'tells';
   readonly text: string;
   readonly cure: string;
 }
@@ -17,6 +17,10 @@ export function blocks(text: string, cure: string): Finding {
 
 export function warns(text: string, cure: string): Finding {
   return { severity: 'warns', text, cure };
+}
+
+export function tells(text: string): Finding {
+  return { severity: 'tells', text, cure: '' };
 }
 
 /** What holds mail, and what else must come along. */
@@ -47,6 +51,8 @@ export interface ControlMachine {
   /** Private keys, by host. */
   readonly sshKeys: { readonly old: string; readonly new: string };
   readonly sshPassphrase: string | undefined;
+  /** Of the probe mailbox. */
+  readonly probePassword: string | undefined;
 }
 
 /** What a mail system gets to work with. */
@@ -104,8 +110,14 @@ export interface QueueStatus {
 export interface MailSystem {
   readonly name: string;
   readonly freezeModes: readonly FreezeMode[];
-  /** What `verify` may ask of its ports. */
-  readonly service: { readonly startTls: boolean; readonly mailbox: 'imap' | 'pop3' };
+  /** What `verify` may ask of its ports. `submission`: the port at which every user can hand in mail, by STARTTLS. */
+  readonly service: {
+    readonly startTls: boolean;
+    readonly mailbox: 'imap' | 'pop3';
+    readonly submission?: number;
+  };
+  /** After how many days servers that send to it give up. */
+  readonly sendersGiveUpDays: number;
   /**
    * What can't be moved at all, or moved to, by name. Asked first; where there is any, nothing else
    * is looked at, so it must not rely on tools that such a host may lack.

@@ -4,7 +4,7 @@ import { printable } from '../hosts/printable.ts';
 import { blocks, called, type Finding } from './mail-system.ts';
 
 /** What a tree takes: KiB and inodes. */
-interface Usage {
+export interface Usage {
   readonly kib: number;
   readonly inodes: number;
 }
@@ -69,7 +69,8 @@ function mebibytes(kib: number): string {
   return (kib / 1024).toFixed(1);
 }
 
-async function usage(host: MailHost, stores: readonly string[]): Promise<Usage[]> {
+/** What each of the stores takes; nothing where it does not exist. */
+export async function usage(host: MailHost, stores: readonly string[]): Promise<Usage[]> {
   const result = await host.read(
     script(
       `for store; do
@@ -105,7 +106,11 @@ async function fileSystems(host: MailHost, stores: readonly string[]): Promise<F
     script(
       `for path; do
          while [ ! -e "$path" ]; do path=$(dirname -- "$path"); done
-         df --output=avail,itotal,iavail,target -k -- "$path" | tail -n 1
+         kib=$(df -Pk -- "$path")
+         inodes=$(df -Pi -- "$path")
+         printf '%s\\n%s\\n' "$kib" "$inodes" | awk '
+           NR == 2 { free = $4 }
+           NR == 4 { total = $2; left = $4; for (i = 0; i < 5; i++) sub(/^[^ ]+ +/, ""); print free, total, left, $0 }'
        done`,
       stores,
       { purpose: 'look for free space' },

@@ -18,7 +18,8 @@ done`;
  * Looks at a tree, runs the search for writers, looks again, and prints the paths that changed in
  * between, each after a NUL. Any write shows in a file's size or change time, any delivery, rename
  * or unlink in the names. Folders' own times don't count: overlayfs changes one when a folder is
- * read, and what does not count below (`$2` …) changes the other.
+ * read, and what does not count below (`$2` …) changes the other. comm(1) knows NUL only since 2016,
+ * so NUL and newline are exchanged.
  */
 const twoLooks = String.raw`
 umask 077
@@ -35,9 +36,10 @@ done
 look() {
   file=$1; shift
   if [ -e "$tree" ]; then
-    LC_ALL=C find -H "$tree" -ignore_readdir_race -type d -printf '%i %m %u - %P\0' -o "$@" -printf '%i %s %u %C@ %P\0' > "$file"
-  else : > "$file"; fi
-  LC_ALL=C sort -z -o "$file" "$file"
+    LC_ALL=C find -H "$tree" -ignore_readdir_race -type d -printf '%i %m %u - %P\0' -o "$@" -printf '%i %s %u %C@ %P\0' > "$file.raw"
+  else : > "$file.raw"; fi
+  tr '\n\0' '\0\n' < "$file.raw" > "$file"
+  LC_ALL=C sort -o "$file" "$file"
 }
 look "$out/first" "$@"
 search() {
@@ -47,7 +49,8 @@ search "$tree" > "$out/writers"
 look "$out/second" "$@"
 cat "$out/writers"
 printf '\0'
-LC_ALL=C comm -z -3 "$out/first" "$out/second"`;
+LC_ALL=C comm -3 "$out/first" "$out/second" > "$out/changed"
+tr '\n\0' '\0\n' < "$out/changed"`;
 
 /**
  * Proves that a frozen store stands still: nobody has a file of it open for writing, and a second

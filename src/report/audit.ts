@@ -5,6 +5,7 @@ import { auditScript } from './audit-script.ts';
 import { auditStyle } from './audit-style.ts';
 import { downtimeSeconds } from './downtime.ts';
 import { type StageRun, secondsBetween, stageRuns, words } from './durations.ts';
+import { planNote } from './plan-difference.ts';
 
 /**
  * The page of an audit bundle. It opens by itself, offline, and is made of the journal's lines and
@@ -142,13 +143,24 @@ function between(entries: readonly Entry[], runs: readonly StageRun[]): string {
   const within = new Set(runs.flatMap((run) => run.entries));
   const rows = entries
     .filter((entry) => !within.has(entry))
-    .map(({ stage, step = '', time, text = '' }) => [
-      html(`${stage} ${step}`),
-      moment(time),
-      html(text),
+    .map((entry) => [
+      html(`${entry.stage} ${entry.step ?? ''}`),
+      moment(entry.time),
+      html(noteText(entry)),
     ]);
   if (rows.length === 0) return '';
   return `<h3>Between the stages</h3>${table('Between the stages', ['Note', 'When', 'What'], rows)}\n`;
+}
+
+/** What a note says, or the data that it keeps for later stages. */
+function noteText({ step, text, data = {} }: Entry): string {
+  if (text !== undefined) return text;
+  if (step === planNote) return 'the plan of this digest, as plans.json holds it';
+  const words = Object.entries(data).map(
+    ([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
+  );
+  const line = words.join(', ');
+  return line.length > 300 ? `${line.slice(0, 299)}…` : line;
 }
 
 /** One row a step or note: what was meant, and what became of it. */
@@ -156,7 +168,7 @@ function stepsOf(run: StageRun): string[][] {
   return run.entries.flatMap((entry, index) => {
     if (entry.kind === 'note')
       return [
-        [html(entry.step ?? 'note'), 'noted', moment(entry.time), '–', html(entry.text ?? '')],
+        [html(entry.step ?? 'note'), 'noted', moment(entry.time), '–', html(noteText(entry))],
       ];
     if (entry.kind !== 'intent') return [];
     const end = run.entries

@@ -66,6 +66,8 @@ describe('the page', () => {
     expect(html).toContain('window agreed with support');
     expect(html).toContain('the environment mail-activate was passed without an approval');
     expect(html).toContain('OLD thaws by itself at 18:45');
+    expect(html).toContain('type A, ttl 3600, values [&#34;&#60;/script');
+    expect(html).toContain('as plans.json holds it');
     expect(html).toContain('(ambiguous: several approvals or attempts)');
   });
 
@@ -98,7 +100,10 @@ describe('a bundle', () => {
   it('is whole, by its folder and by its journal alone', async () => {
     const { migration, head, evidence } = await checkBundle(folder);
     expect({ migration, head }).toEqual({ migration: 'orchard', head: sha256(lines.at(-1) ?? '') });
-    expect(evidence).toHaveLength(3);
+    expect(evidence).toHaveLength(4);
+    expect(evidence.at(-1)).toBe(
+      'plans.json: 1 of the journal, each with the digest that was approved',
+    );
     expect((await checkBundle(join(folder, 'journal.jsonl'))).head).toBe(head);
   });
 
@@ -110,6 +115,13 @@ describe('a bundle', () => {
   it('with a journal that was cut off is refused', async () => {
     await writeFile(join(folder, 'journal.jsonl'), `${lines.join('\n')}`);
     await expect(checkBundle(join(folder, 'journal.jsonl'))).rejects.toThrow('is cut off');
+  });
+
+  it('with another plan than the one of its digest is refused, whatever else fits', async () => {
+    const before = sha256(await readFile(join(folder, 'plans.json'), 'utf8'));
+    await edit('plans.json', 'orchard', 'villa');
+    await edit('SHA256SUMS', before, sha256(await readFile(join(folder, 'plans.json'), 'utf8')));
+    await expect(checkBundle(folder)).rejects.toThrow('does not hold the plans of the journal');
   });
 
   it.each(['report.json', 'summary.md', 'versions.json'])(

@@ -5,6 +5,7 @@ import { type Entry, verified } from '../engine/journal.ts';
 import { type State, stateOf } from '../engine/states.ts';
 import { UserError } from '../errors.ts';
 import { auditPage } from './audit.ts';
+import { digestOf, recordedPlans } from './plan-difference.ts';
 
 /** What goes into an audit bundle besides the journal and its page. */
 export interface BundleParts {
@@ -27,6 +28,7 @@ export async function writeBundle(folder: string, parts: BundleParts): Promise<v
   const files: Record<string, string> = {
     'journal.jsonl': parts.lines.map((line) => `${line}\n`).join(''),
     'audit.html': auditPage(parts.migration, parts.lines),
+    'plans.json': plansFile(parts.lines.map((line) => JSON.parse(line) as Entry)),
     'report.json': parts.report,
     'summary.md': parts.summary,
     'versions.json': `${JSON.stringify(versions, undefined, 2)}\n`,
@@ -35,6 +37,11 @@ export async function writeBundle(folder: string, parts: BundleParts): Promise<v
   for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
   const list = Object.entries(files).map(([name, content]) => `${sha256(content)}  ${name}\n`);
   await writeFile(join(folder, sums), list.join(''));
+}
+
+/** Every plan that a stage ran with, under its digest. */
+function plansFile(entries: readonly Entry[]): string {
+  return `${JSON.stringify(Object.fromEntries(recordedPlans(entries)), undefined, 2)}\n`;
 }
 
 /** What a whole bundle tells. */
@@ -71,8 +78,20 @@ export async function checkBundle(path: string): Promise<CheckedBundle> {
       throw new UserError(
         `${join(folder, 'audit.html')}: is not the page that the journal makes. It was edited, or made by another version of the suite (versions.json names it)`,
       );
+    evidence.push(await checkPlans(folder, entries));
   }
   return { migration, entries, state: stateOf(entries), head, evidence };
+}
+
+async function checkPlans(folder: string, entries: readonly Entry[]): Promise<string> {
+  const file = join(folder, 'plans.json');
+  const plans = recordedPlans(entries);
+  const wrong = [...plans].find(([digest, plan]) => digestOf(plan) !== digest);
+  if (wrong !== undefined)
+    throw new UserError(`${file}: the plan under ${wrong[0]} does not have that digest`);
+  if ((await contentOf(file)) !== plansFile(entries))
+    throw new UserError(`${file}: does not hold the plans of the journal. It was edited`);
+  return `plans.json: ${plans.size} of the journal, each with the digest that was approved`;
 }
 
 async function checkSums(folder: string): Promise<readonly string[]> {

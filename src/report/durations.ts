@@ -55,6 +55,29 @@ export function measured(entries: readonly Entry[]): ReadonlyMap<string, number>
   return seconds;
 }
 
+/**
+ * Seconds from the end of a stage to the beginning of the next in the same run of a workflow, when that
+ * was last to be seen: an approval and the start of a runner. Not where one job did both.
+ */
+export function lastWait(entries: readonly Entry[]): number | undefined {
+  const runs = stageRuns(entries);
+  const waits = runs.flatMap((run, index) => {
+    const before = runs[index - 1];
+    const passed = before?.ended !== undefined && runOf(before) === runOf(run) && gateOf(run);
+    return passed && passed !== gateOf(before) ? [secondsBetween(before.ended, run.began)] : [];
+  });
+  return waits.at(-1);
+}
+
+function runOf({ entries: [first] }: StageRun): string | undefined {
+  return first?.run;
+}
+
+/** Name of the environment before a stage's job, where it had one. */
+function gateOf({ entries: [first] }: StageRun): string | undefined {
+  return (first?.data?.gate as { readonly environment?: string } | undefined)?.environment;
+}
+
 /** "4.2 s", "3 min 10 s", "2 h 5 min". */
 export function words(seconds: number): string {
   if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;

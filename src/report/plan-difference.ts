@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import type { Entry } from '../engine/journal.ts';
+
 /** All that a reviewer approves, and nothing else: the plan digest is taken over it. */
 export interface ApprovedPlan {
   /** The migration file in its canonical form: JSON with sorted keys. */
@@ -19,6 +22,23 @@ interface Records {
   readonly type: string;
   readonly ttl: number;
   readonly values: readonly string[];
+}
+
+/** The digest of exactly this plan. */
+export function digestOf(approved: ApprovedPlan): string {
+  return createHash('sha256').update(JSON.stringify(approved)).digest('hex');
+}
+
+/** Note of the journal that holds what its line's plan digest stands for. */
+export const planNote = 'plan';
+
+/** Every plan that the journal holds, by its digest. */
+export function recordedPlans(entries: readonly Entry[]): ReadonlyMap<string, ApprovedPlan> {
+  return new Map(
+    entries
+      .filter(({ kind, step }) => kind === 'note' && step === planNote)
+      .map(({ planDigest, data }) => [planDigest, data?.plan as ApprovedPlan]),
+  );
 }
 
 /** Each part of a plan by its name in words, with its values. */

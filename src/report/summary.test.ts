@@ -108,7 +108,11 @@ describe('summary', () => {
   ];
 
   it('of a plan says what is decided, what will happen, and how long it took before', () => {
-    const text = summary({ ...report, stage: 'plan', runbook, waits: 2 });
+    const waits = { number: 2, last: undefined };
+    const text = summary({ ...report, stage: 'plan', runbook, waits });
+    expect(
+      summary({ ...report, stage: 'plan', runbook, waits: { number: 2, last: 400 } }),
+    ).toContain('on top: about **13 min 20 s**, for the last one took 6 min 40 s');
     expect(text).toContain('the plan with the digest `abc`');
     expect(text).toContain(
       'about **12 s**, as last measured, and 2 approvals and runner starts on top',
@@ -145,6 +149,18 @@ describe('summary', () => {
       '### What is other than in the approved plan\n\n- freeze.mode: hold → stop\n- &#60;b&#62;',
     );
     expect(text).toContain('### To go on\n\n- Dispatch with `from: plan`.');
+  });
+
+  it('shows the whole plan where what is other can not be told', () => {
+    const text = summary({
+      ...report,
+      failure: 'the plan is not the one',
+      refused: true,
+      differences: [],
+      covered: ['mail stores: /srv/mail'],
+    });
+    expect(text).toContain('Compare **What the digest covers** below with the same in its summary');
+    expect(text).toContain('<summary>What the digest covers</summary>\n\n- mail stores: /srv/mail');
   });
 
   it('of an action that has no report has every reason', () => {

@@ -27,18 +27,20 @@ export interface Report {
   readonly downtimeSeconds?: number | undefined;
   /** plan: what will happen. */
   readonly runbook?: readonly RunbookStage[];
-  /** Gates that stand within the downtime. */
-  readonly waits?: number | undefined;
+  /** Gates that stand within the downtime, and the seconds that passing one took last. */
+  readonly waits?: { readonly number: number; readonly last: number | undefined } | undefined;
   /** How this job came past its gate, in words. */
   readonly gate?: string | undefined;
   /** Why the stage failed. */
   readonly failure?: string | undefined;
   /** It failed before it changed anything. */
   readonly refused?: boolean | undefined;
-  /** What of the plan is other than what was approved, a line a part. */
+  /** What of the plan is other than what was approved, a line a part; empty where it can't be told. */
   readonly differences?: readonly string[] | undefined;
-  /** plan: part by part what the digest stands for. */
+  /** Part by part what the digest stands for: of a plan, and of a refusal for its sake. */
   readonly covered?: readonly string[] | undefined;
+  /** plan: how mail will be copied, and why so; of our own words only. */
+  readonly outlook?: readonly string[] | undefined;
   /** What to do after a failure, as Markdown; of our own words only. */
   readonly goingOn?: readonly string[] | undefined;
   /** A diagram, as Markdown; made of our own words only. */
@@ -71,16 +73,23 @@ export function summary(report: Report): string {
     verdict(report, blocking.length),
     facts(report),
     ...list('What is in the way', blocking.map(line)),
-    ...list(
-      'What is other than in the approved plan',
-      (report.differences ?? []).map((text) => `- ${plainText(text)}`),
-    ),
+    ...list('What is other than in the approved plan', differences(report)),
     ...list(
       'To go on',
       (report.goingOn ?? []).map((text) => `- ${text}`),
     ),
     ...list('What to know', warning.map(line)),
+    ...list(
+      'In figures',
+      findings
+        .filter(({ severity }) => severity === 'tells')
+        .map(({ text }) => `- ${plainText(text)}`),
+    ),
     ...(report.runbook?.length ? [runbook(report.runbook)] : []),
+    ...list(
+      'How mail is copied',
+      (report.outlook ?? []).map((text) => `- ${text}`),
+    ),
     ...list(
       'DNS',
       rrsets.map((rrset) => `- ${plainText(rrset)}`),
@@ -100,6 +109,14 @@ export function summary(report: Report): string {
       : []),
     '',
   ].join('\n\n');
+}
+
+function differences({ differences, covered }: Report): readonly string[] {
+  if (differences?.length === 0 && covered !== undefined)
+    return [
+      'The approved plan is on record nowhere that this job can read: it was planned in another run and never prepared. Compare **What the digest covers** below with the same in its summary.',
+    ];
+  return (differences ?? []).map((text) => `- ${plainText(text)}`);
 }
 
 /** One box: what this page asks of its reader. */
@@ -161,18 +178,22 @@ function facts(report: Report): string {
 function downtime(report: Report): string {
   if (report.downtimeSeconds !== undefined)
     return `mailboxes were away for **${words(report.downtimeSeconds)}**`;
-  const { runbook: stages = [], waits = 0 } = report;
+  const { runbook: stages = [], waits } = report;
   const within = stages.filter(({ stage }) => downtimeStages.includes(stage));
   const known = within.flatMap(({ measured }) => (measured === undefined ? [] : [measured]));
-  const wait =
-    waits > 0
-      ? `, and ${count(waits, 'approval and runner start', 'approvals and runner starts')} on top`
-      : '';
+  const wait = waits && waits.number > 0 ? `, ${waitInWords(waits)}` : '';
   if (within.length > 0 && known.length === within.length)
     return `about **${words(known.reduce((sum, seconds) => sum + seconds, 0))}**, as last measured${wait}`;
   const live = stages.find(({ stage }) => stage === 'transfer live')?.measured;
   const hint = live === undefined ? '' : ` (the last live pass took ${words(live)})`;
   return `not measured yet${hint}${wait}`;
+}
+
+function waitInWords({ number, last }: NonNullable<Report['waits']>): string {
+  const gates = `and ${count(number, 'approval and runner start', 'approvals and runner starts')} on top`;
+  return last === undefined
+    ? gates
+    : `${gates}: about **${words(number * last)}**, for the last one took ${words(last)}`;
 }
 
 function runbook(stages: readonly RunbookStage[]): string {

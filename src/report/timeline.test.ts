@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Entry } from '../engine/journal.ts';
-import { measured, stageRuns, words } from './durations.ts';
+import { lastWait, measured, stageRuns, words } from './durations.ts';
 import { timeline } from './timeline.ts';
 
 /** Entries in short: `SECOND KIND STAGE OK`; "_" is a space in the name of a stage. */
@@ -54,6 +54,24 @@ describe('the runs of the stages', () => {
 
   it('are measured by the last that went well', () => {
     expect([...measured(journal)]).toEqual([['transfer live', 5]]);
+  });
+
+  it('tell what a gate took last: within one run, and not where one job did both', () => {
+    const gated = (gate: Record<number, string>, runs: Record<number, string> = {}) =>
+      entries(
+        '0 stage-begin prepare',
+        '10 stage-end prepare ok',
+        '400 stage-begin transfer_live',
+        '410 stage-end transfer_live ok',
+      ).map((entry) => ({
+        ...entry,
+        run: runs[entry.seq] ?? '17',
+        data: { gate: { environment: gate[entry.seq] } },
+      }));
+    expect(lastWait(gated({ 1: 'mail-prepare', 3: 'mail-transfer-live' }))).toBe(390);
+    expect(lastWait(gated({ 1: 'mail-cutover', 3: 'mail-cutover' }))).toBeUndefined();
+    expect(lastWait(gated({ 1: 'a', 3: 'b' }, { 3: '18' }))).toBeUndefined();
+    expect(lastWait(journal)).toBeUndefined();
   });
 
   it('become a diagram', () => {

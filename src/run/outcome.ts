@@ -9,11 +9,12 @@ import { nextStage, stateName } from '../engine/states.ts';
 import { gateInWords } from '../github/gate.ts';
 import { writeBundle } from '../report/bundle.ts';
 import { downtimeSeconds } from '../report/downtime.ts';
-import { stageRuns } from '../report/durations.ts';
+import { lastWait, stageRuns } from '../report/durations.ts';
 import { goingOn } from '../report/going-on.ts';
 import { type ApprovedPlan, planParts } from '../report/plan-difference.ts';
 import { type Report, summary } from '../report/summary.ts';
 import { timeline } from '../report/timeline.ts';
+import { copyParts } from '../stages/copy-outlook.ts';
 import type { Parts } from './parts.ts';
 import { OtherPlan } from './plan-digest.ts';
 import { OutOfOrder } from './refusals.ts';
@@ -43,11 +44,17 @@ export async function outcome(
     ),
     seconds,
     downtimeSeconds: downtime,
-    ...(result.runbook ? { runbook: result.runbook, waits: waitsIn(parts.inputs) } : {}),
+    ...(result.runbook
+      ? {
+          runbook: result.runbook,
+          waits: { number: waitsIn(parts.inputs), last: lastWait(result.entries) },
+        }
+      : {}),
     gate: result.gate && gateInWords(result.gate),
     failure: result.failure instanceof Error ? result.failure.message : undefined,
     refused: result.refused === true,
     differences: result.difference?.differences,
+    outlook: result.outlook?.lines,
     covered: result.approved && coveredBy(result.approved),
     goingOn:
       result.failure === undefined
@@ -70,7 +77,11 @@ export async function outcome(
     report: journal ?? path,
     ...(downtime === undefined ? {} : { downtimeSeconds: downtime }),
     summary: summary(report),
-    ...(audit === undefined ? {} : { outputs: { audit } }),
+    outputs: {
+      ...(audit === undefined ? {} : { audit }),
+      ...(stage === 'plan' && result.approved ? { plan: handedOn(result.approved) } : {}),
+      ...(stage === 'plan' ? { shards: copyParts(result.outlook, parts.inputs.shards) } : {}),
+    },
     ...(result.failure === undefined ? {} : { failure: result.failure }),
   };
 }
@@ -88,7 +99,18 @@ function dispatchFrom({ failure, state }: Result): string | undefined {
 
 /** Part by part what the digest stands for, to be compared with another plan's summary. */
 function coveredBy(approved: ApprovedPlan): readonly string[] {
-  return [...planParts(approved)].map(([name, values]) => `${name}: ${values.join(', ')}`);
+  return [...planParts(approved)].map(
+    ([name, values]) => `${name}: ${values.join(', ') || 'nothing'}`,
+  );
+}
+
+/** Bytes of an output that becomes a variable of the next job's programs: those have a limit of 128 KiB. */
+const outputLimit = 64 * 1024;
+
+/** The plan itself, for the stages that come after somebody has approved it. */
+function handedOn(approved: ApprovedPlan): string {
+  const json = JSON.stringify(approved);
+  return Buffer.byteLength(json) > outputLimit ? '' : json;
 }
 
 const bundledStages: readonly StageName[] = ['verify', 'finish', 'rollback'];

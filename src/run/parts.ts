@@ -63,6 +63,7 @@ export function contextOf(
       checkout: parts.inputs.cmdeploy,
       sshKeys: parts.inputs.sshKeys,
       sshPassphrase: parts.inputs.sshPassphrase,
+      probePassword: parts.inputs.probePassword,
     },
     erase: wantsErasure(parts.inputs, parts.migration.name),
     state,

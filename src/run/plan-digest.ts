@@ -5,7 +5,12 @@ import { canonicalMigration } from '../config/load.ts';
 import type { Entry } from '../engine/journal.ts';
 import { UserError } from '../errors.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
-import { type ApprovedPlan, planDifference } from '../report/plan-difference.ts';
+import {
+  type ApprovedPlan,
+  digestOf,
+  planDifference,
+  recordedPlans,
+} from '../report/plan-difference.ts';
 import { readPlan } from '../stages/plan.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { log } from './log.ts';
@@ -32,45 +37,53 @@ export async function approvedPlan(context: StageContext): Promise<ApprovedPlan>
   return { migration: canonicalMigration(context.migration), version, plan, titles };
 }
 
-export function digestOf(approved: ApprovedPlan): string {
-  return createHash('sha256').update(JSON.stringify(approved)).digest('hex');
-}
-
 /** The plan is not the one that was approved. */
 export class OtherPlan extends UserError {
-  /** What is other, a line a part. */
+  /** What is other, a line a part; where it can be told. */
   readonly differences: readonly string[];
+  /** The plan as it is now, where the stage has looked at it. */
+  readonly current: ApprovedPlan | undefined;
 
-  constructor(approved: string, current: string, differences: readonly string[]) {
+  constructor(
+    digests: { readonly approved: string; readonly current: string },
+    differences: readonly string[],
+    current: ApprovedPlan | undefined,
+  ) {
     const [first, ...more] = differences;
     const what =
       first === undefined ? '' : ` (${first}${more.length > 0 ? `; and ${more.length} more` : ''})`;
     super(
-      `the plan is not the one that was approved: it was ${approved.slice(0, 12)}…, it is ${current.slice(0, 12)}…${what}. Run plan again, and have it approved`,
+      `the plan is not the one that was approved: it was ${digests.approved.slice(0, 12)}…, it is ${digests.current.slice(0, 12)}…${what}. Run plan again, and have it approved`,
     );
     this.differences = differences;
+    this.current = current;
   }
 }
 
-/** Note of the journal that holds what a digest stands for. */
-export const planNote = 'plan';
-
-/** Undefined where `current` is what was approved. What is other is told where it is on record. */
+/**
+ * Undefined where `current` is what was approved. What is other is told where the approved plan is on
+ * record, from `prepare` on, or was handed over: `handed`, the output `plan` of the stage plan.
+ */
 export function otherPlan(
   approved: string | undefined,
   current: string,
   plan: ApprovedPlan | undefined,
   entries: readonly Entry[],
+  handed: string | undefined,
 ): OtherPlan | undefined {
   if (approved === undefined || approved === current) return undefined;
-  const before = recordedPlan(entries, approved);
-  const after = plan ?? recordedPlan(entries, current);
-  return new OtherPlan(approved, current, before && after ? planDifference(before, after) : []);
+  const recorded = recordedPlans(entries);
+  const before = recorded.get(approved) ?? handedPlan(handed, approved);
+  const after = plan ?? recorded.get(current);
+  const differences = before && after ? planDifference(before, after) : [];
+  return new OtherPlan({ approved, current }, differences, after);
 }
 
-export function recordedPlan(entries: readonly Entry[], digest: string): ApprovedPlan | undefined {
-  return entries.find(({ step, planDigest }) => step === planNote && planDigest === digest)?.data
-    ?.plan as ApprovedPlan | undefined;
+/** Only the plan of that digest is taken for it. */
+function handedPlan(text: string | undefined, digest: string): ApprovedPlan | undefined {
+  if (text === undefined || createHash('sha256').update(text).digest('hex') !== digest)
+    return undefined;
+  return JSON.parse(text) as ApprovedPlan;
 }
 
 /** Stages of the freeze spend no time on it: they keep to what `freeze` itself was checked against. */
@@ -93,7 +106,7 @@ export interface JudgedPlan {
  * `prepare` is what was approved.
  */
 export async function judgePlan(stage: StageName, context: StageContext): Promise<JudgedPlan> {
-  const { planDigest: given, pass, requireApproval, dryRun } = context.inputs;
+  const { planDigest: given, approvedPlan: handed, pass, requireApproval, dryRun } = context.inputs;
   const entries = context.entries();
   const confirmed = requireApproval === 'confirm' && !dryRun && !unconfirmed.includes(stage);
   if (confirmed && given === undefined)
@@ -105,7 +118,7 @@ export async function judgePlan(stage: StageName, context: StageContext): Promis
   const plan = early || recorded === undefined ? await approvedPlan(context) : undefined;
   const planDigest = plan === undefined ? (recorded ?? '') : digestOf(plan);
   const approved = given ?? (stage === 'prepare' ? undefined : prepared(entries));
-  const difference = otherPlan(approved, planDigest, plan, entries);
+  const difference = otherPlan(approved, planDigest, plan, entries, handed);
   if (difference !== undefined && (early || confirmed)) throw difference;
   if (difference !== undefined) log.warning(difference.message);
   return { planDigest, plan, difference };

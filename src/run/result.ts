@@ -5,6 +5,7 @@ import type { Gate } from '../github/gate.ts';
 import type { Finding } from '../mail-systems/mail-system.ts';
 import type { ApprovedPlan } from '../report/plan-difference.ts';
 import type { RunbookStage } from '../report/summary.ts';
+import type { Outlook } from '../stages/copy-outlook.ts';
 import type { OtherPlan } from './plan-digest.ts';
 
 /** What a stage hands back to its action. */
@@ -35,6 +36,8 @@ export interface Result {
   /** How the plan is other than what was approved. */
   readonly difference?: OtherPlan | undefined;
   readonly stateBefore?: State;
+  /** plan: how mail will be copied. */
+  readonly outlook?: Outlook | undefined;
   readonly runbook?: readonly RunbookStage[];
   readonly gate?: Gate | undefined;
   /** Why it stopped; a summary is written all the same. */

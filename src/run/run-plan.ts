@@ -2,7 +2,9 @@ import { Journal } from '../engine/journal.ts';
 import { wayForth } from '../engine/states.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
+import { digestOf } from '../report/plan-difference.ts';
 import type { RunbookStage } from '../report/summary.ts';
+import { copyOutlook, wayFindings } from '../stages/copy-outlook.ts';
 import { findings as allFindings } from '../stages/plan.ts';
 import { type SteppedStage, stages } from '../stages/registry.ts';
 import type { StageContext } from '../stages/stage.ts';
@@ -10,7 +12,7 @@ import { gateFindings } from './gates.ts';
 import { refuseOtherFormat } from './journal-format.ts';
 import { log } from './log.ts';
 import { contextOf, isFrozen, observed, type Parts } from './parts.ts';
-import { approvedPlan, digestOf, otherPlan } from './plan-digest.ts';
+import { approvedPlan, otherPlan } from './plan-digest.ts';
 import { blockedBy } from './refusals.ts';
 import type { Result } from './result.ts';
 
@@ -26,16 +28,21 @@ export async function runPlan(parts: Parts): Promise<Result> {
     async () => undefined,
   );
   const [ofHosts, ofGates] = await Promise.all([allFindings(context, 'plan'), gateFindings(parts)]);
-  const found = [...ofHosts, ...ofGates];
+  // Where the hosts are not what they should be, nothing more is asked of them.
+  const outlook = blockedBy(ofHosts) === undefined ? await copyOutlook(context) : undefined;
+  const found = [...ofHosts, ...ofGates, ...(outlook ? wayFindings(context, outlook) : [])];
   const failure = blockedBy(found);
   const seen = { entries, state, steps: [], findings: found };
   if (failure !== undefined) return { ...seen, planDigest: '', failure, refused: true };
-  for (const finding of found) log.warning(`${finding.text}. Cure: ${finding.cure}`);
+  for (const { severity, text, cure } of found) {
+    if (severity === 'tells') log.info(text);
+    else log.warning(`${text}. Cure: ${cure}`);
+  }
   const approved = await approvedPlan(context);
   const planDigest = digestOf(approved);
   const runbook = await readRunbook(context);
-  const difference = otherPlan(parts.inputs.planDigest, planDigest, approved, entries);
-  const planned = { ...seen, planDigest, approved, runbook, difference };
+  const difference = otherPlan(parts.inputs.planDigest, planDigest, approved, entries, undefined);
+  const planned = { ...seen, planDigest, approved, runbook, difference, outlook };
   if (difference === undefined) return planned;
   if (!isFrozen(state)) return { ...planned, failure: difference, refused: true };
   log.warning(difference.message);

@@ -5,13 +5,14 @@ import { UserError } from '../errors.ts';
 import type { Gate } from '../github/gate.ts';
 import { runOrigin } from '../github/run.ts';
 import { ConnectionLost } from '../hosts/ssh-connection.ts';
+import { planNote, recordedPlans } from '../report/plan-difference.ts';
 import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
 import { refuseOtherFormat, writtenBy } from './journal-format.ts';
 import { log } from './log.ts';
 import { contextOf, observed, type Parts } from './parts.ts';
-import { type JudgedPlan, judgePlan, OtherPlan, planNote, recordedPlan } from './plan-digest.ts';
+import { type JudgedPlan, judgePlan, OtherPlan } from './plan-digest.ts';
 import { Blocked, blockedBy, demand } from './refusals.ts';
 import type { Result } from './result.ts';
 import { locked } from './run-locked.ts';
@@ -34,7 +35,7 @@ export async function runStage(stage: SteppedStage, parts: Parts): Promise<Resul
       planDigest: entries.at(-1)?.planDigest ?? '',
       steps: [],
       findings: error instanceof Blocked ? error.findings : [],
-      difference: error instanceof OtherPlan ? error : undefined,
+      ...(error instanceof OtherPlan ? { difference: error, approved: error.current } : {}),
       failure: error,
       refused: true,
     };
@@ -110,7 +111,7 @@ async function recordBegin(
 ): Promise<void> {
   const data = { ...runOrigin(), ...writtenBy(), ...(gate ? { gate } : {}) };
   await journal.append({ kind: 'stage-begin', stage, data });
-  if (plan !== undefined && recordedPlan(journal.entries, planDigest) === undefined)
+  if (plan !== undefined && !recordedPlans(journal.entries).has(planDigest))
     await journal.append({ kind: 'note', stage, step: planNote, data: { plan } });
   if (difference !== undefined)
     await journal.append({ kind: 'note', stage, step: 'other-plan', text: difference.message });

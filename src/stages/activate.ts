@@ -15,8 +15,8 @@ export async function activate(context: StageContext): Promise<Stage> {
       ...handOver(context),
       thawTarget(context),
       ...(await context.system.steps('activate', context)),
-      ...(await context.system.steps('forward', context)),
       ...(context.system.carry?.(context) ?? []),
+      ...(await context.system.steps('forward', context)),
     ],
   };
 }

@@ -41,7 +41,7 @@ export function saved(entries: readonly Entry[], name: string, type: string): RR
 export function lowerTtlSteps(context: StageContext): readonly Step[] {
   return targets(context).map(({ provider, record, loweredTtl }) => ({
     id: `lower-ttl-${record.name}-${record.type}`,
-    title: `Lower the TTL of ${record.name} ${record.type} to ${loweredTtl} s`,
+    title: `Bring the TTL of ${record.name} ${record.type} to ${loweredTtl} s at most`,
     async done() {
       const now = await provider.read(record.name, record.type);
       return (
@@ -59,7 +59,8 @@ export function lowerTtlSteps(context: StageContext): readonly Step[] {
       if (after !== before) await provider.change([{ before, after }]);
       await untilPublished(provider, after);
       await context.note({ step: publishedStep, data: { name: record.name, type: record.type } });
-      return before.values.length === 0 ? 'does not exist yet' : `was ${before.ttl} s`;
+      if (before.values.length === 0) return 'does not exist yet';
+      return after === before ? `is ${before.ttl} s` : `${before.ttl} s → ${after.ttl} s`;
     },
   }));
 }

@@ -4,9 +4,11 @@ import { finalPass, passAndHold, transferPass } from '../transfer/pass.ts';
 import { classify, type Item, type PassOptions, rsyncPass } from '../transfer/rsync-pass.ts';
 import type { StageContext } from './stage.ts';
 
-/** A live pass from OLD to NEW. Returns a line of evidence. */
+/** A live pass from OLD to NEW, of all mailboxes or the part asked for. Returns a line of evidence. */
 export async function copyLive(context: StageContext): Promise<string> {
-  return transferPass({ ...(await wholePass(context, [])), live: true });
+  const { shard: part } = context.inputs;
+  const evidence = await transferPass({ ...(await wholePass(context, [])), live: true, part });
+  return part.count === 1 ? evidence : `part ${part.index} of ${part.count}: ${evidence}`;
 }
 
 /** Another live pass just before the freeze, which leaves a connection open for the final one. */

@@ -3,6 +3,7 @@ import type { Finding } from '../mail-systems/mail-system.ts';
 import { saved } from './addresses.ts';
 import { commonChecks, sameHost } from './checks.ts';
 import { contents } from './copying.ts';
+import { figures } from './figures.ts';
 import type { StageContext } from './stage.ts';
 
 /** What a reviewer approves. The digest is taken over it; nothing in it changes by our own stages. */
@@ -38,7 +39,9 @@ export async function findings(
   if (refused.length > 0) return refused;
   const common = await commonChecks(context, action);
   const system = await context.system.checks(context, fresh);
-  return [...common, ...system];
+  const found = [...common, ...system];
+  const isReady = action === 'plan' && found.every(({ severity }) => severity !== 'blocks');
+  return isReady ? [...found, ...(await figures(context))] : found;
 }
 
 async function rrsets(context: StageContext): Promise<Plan['rrsets']> {

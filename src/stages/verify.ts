@@ -1,5 +1,6 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import type { ImapAccount } from '../mail-clients/imap.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { withoutOld } from './dead.ts';
 import { has } from './ownership.ts';
@@ -12,7 +13,7 @@ const foreignRecipient = 'nobody@relay-check.invalid';
 /** Evidence that NEW serves. Changes nothing. Every check says what it looked at. */
 export async function verify(context: StageContext): Promise<Stage> {
   const dead = withoutOld(context, 'verify');
-  const { startTls, mailbox } = context.system.service;
+  const { startTls, mailbox, submission } = context.system.service;
   return {
     action: 'verify',
     steps: [
@@ -31,6 +32,13 @@ export async function verify(context: StageContext): Promise<Stage> {
       mailbox === 'imap'
         ? check('imap', 'The probe mailbox opens over IMAP', () => opensMailbox(context))
         : check('pop3', 'The probe mailbox opens over POP3', () => opensOverPop3(context)),
+      ...(submission === undefined
+        ? []
+        : [
+            check('submission', 'The probe mailbox may hand in mail', () =>
+              mayHandIn(context, submission),
+            ),
+          ]),
     ],
   };
 }
@@ -115,22 +123,46 @@ async function ask(context: StageContext, recipient: string) {
 }
 
 async function opensMailbox(context: StageContext): Promise<string> {
-  const mailbox = context.migration.probe?.mailbox;
-  const password = context.inputs.probePassword;
-  if (!mailbox || !password) return 'not looked at: no probe mailbox, or no probe-password';
   const { countInbox } = await import('../mail-clients/imap.ts');
-  const tunnel = await context.new.tunnel(context.migration.new.address, 993);
+  return asProbe(
+    context,
+    { port: 993, fault: "can't log in over IMAP on port 993", log: 'Dovecot' },
+    async (account) => {
+      const messages = await countInbox(account);
+      return `logged in over TLS, ${messages} messages in INBOX`;
+    },
+  );
+}
+
+/** No message is sent: `activate` did that, where nobody else could see it. */
+async function mayHandIn(context: StageContext, port: number): Promise<string> {
+  const clients = await import('../mail-clients/submission.ts');
+  return asProbe(
+    context,
+    { port, fault: `can't log in to hand in mail on port ${port}`, log: 'mail' },
+    async (account) => {
+      await clients.mayHandIn(account);
+      return 'logged in with STARTTLS';
+    },
+  );
+}
+
+/** Logs in to NEW's public address, through SSH. */
+async function asProbe(
+  context: StageContext,
+  { port, fault, log }: { readonly port: number; readonly fault: string; readonly log: string },
+  work: (account: ImapAccount) => Promise<string>,
+): Promise<string> {
+  const user = context.migration.probe?.mailbox;
+  const password = context.inputs.probePassword;
+  if (!user || !password) return 'not looked at: no probe mailbox, or no probe-password';
+  const serverName = context.migration.dns[0]?.records[0]?.name ?? context.migration.new.address;
+  const tunnel = await context.new.tunnel(context.migration.new.address, port);
   try {
-    const messages = await countInbox({
-      port: tunnel.port,
-      serverName: context.migration.dns[0]?.records[0]?.name ?? context.migration.new.address,
-      user: mailbox,
-      password,
-    });
-    return `logged in over TLS, ${messages} messages in INBOX`;
+    return await work({ port: tunnel.port, serverName, user, password });
   } catch (error) {
     throw new UserError(
-      `${context.new.label}: ${mailbox} can't log in over IMAP on port 993. Check probe-password, then the Dovecot log`,
+      `${context.new.label}: ${user} ${fault}. Check probe-password, then the ${log} log`,
       { cause: error },
     );
   } finally {

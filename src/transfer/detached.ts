@@ -12,20 +12,37 @@ function folderOf(migration: string): string {
   return `/run/mail-cutover-${migration}-pass`;
 }
 
+/** Which part of the mailboxes a pass brings: `{ index: 1, count: 1 }` is all of them. */
+export interface Part {
+  readonly index: number;
+  readonly count: number;
+}
+
 export interface Ended {
   readonly code: number;
   readonly output: string;
   readonly fault: string;
 }
 
-export async function startDetached(source: Host, key: PassKey, migration: string): Promise<void> {
+export async function startDetached(
+  source: Host,
+  key: PassKey,
+  migration: string,
+  part: Part,
+): Promise<void> {
   await source.change(
     script(
       `umask 077
        mkdir -p -- "$1"
-       if ! perl "$2/mirror.pl" detach "$1" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
+       if ! perl "$2/mirror.pl" detach "$1" "$5" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
          < /dev/null > /dev/null 2> "$1/start"; then cat "$1/start" >&2; exit 5; fi`,
-      [folderOf(migration), key.folder, `/var/lib/mail-cutover/${migration}`, key.host],
+      [
+        folderOf(migration),
+        key.folder,
+        `/var/lib/mail-cutover/${migration}`,
+        key.host,
+        `${part.index}/${part.count}`,
+      ],
       { purpose: 'start the pass' },
     ),
   );
@@ -78,7 +95,8 @@ export interface Watching {
   readonly renew?: () => Promise<void>;
 }
 
-const pollSeconds = { first: 0.1, most: 5 } as const;
+/** Between two looks: a share of the time that the pass has taken, so that no pass is much longer for it. */
+const pollSeconds = { least: 0.1, share: 0.02, most: 5 } as const;
 const tellSeconds = 15;
 const renewSeconds = 600;
 
@@ -90,7 +108,7 @@ export async function watchDetached(
 ): Promise<Ended> {
   const began = performance.now();
   const since = () => (performance.now() - began) / 1000;
-  let [toldAt, renewedAt, pause] = [0, 0, pollSeconds.first as number];
+  let [toldAt, renewedAt] = [0, 0];
   while (true) {
     const { state, lines, output, fault } = await look(source, migration);
     if (state !== 'running') return { code: state === 'none' ? 5 : Number(state), output, fault };
@@ -102,8 +120,8 @@ export async function watchDetached(
       renewedAt = since();
       await renew();
     }
-    await sleep(pause * 1000);
-    pause = Math.min(pollSeconds.most, pause * 1.3);
+    const pause = Math.max(pollSeconds.least, since() * pollSeconds.share);
+    await sleep(Math.min(pollSeconds.most, pause) * 1000);
   }
 }
 

@@ -34,8 +34,8 @@ unless (eval { $words{$word}->(@rest); 1 }) {
  * same text runs at both ends of one connection. How it works and why it is right is told in its own
  * comments, because a person at the console of a host meets it there.
  *
- *     perl mirror.pl send    FOLDER ITEMS COMMAND...   on the source
- *     perl mirror.pl receive FOLDER ITEMS              on the target, as COMMAND's other end
+ *     perl mirror.pl send PART/PARTS FOLDER ITEMS COMMAND...   on the source
+ *     perl mirror.pl receive FOLDER ITEMS                      on the target, as COMMAND's other end
  *
  * FOLDER keeps the note (source) and the token (target). ITEMS: a file of NUL-terminated pairs, kind
  * (`store`, `tree`, `maybe`, `file`) and path, as many and in the same order on both hosts.

@@ -1,6 +1,13 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { type Ended, endDetached, isDetached, startDetached, watchDetached } from './detached.ts';
+import {
+  type Ended,
+  endDetached,
+  isDetached,
+  type Part,
+  startDetached,
+  watchDetached,
+} from './detached.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
 import { createPassKey, mirrorRequest, type PassKey } from './pass-key.ts';
 import {
@@ -14,6 +21,8 @@ import {
 export interface TransferOptions extends PassOptions {
   /** Those of the items that hold mailboxes, by path. */
   readonly stores: readonly string[];
+  /** Of a live pass: the part of the mailboxes that it brings; all of them if not given. */
+  readonly part?: Part;
 }
 
 /**
@@ -104,6 +113,8 @@ async function copyOver(
   const evidence = key.canMirror
     ? await mirror(options, key)
     : { fault: 'perl is missing on one of the hosts' };
+  if (!key.canMirror && (options.part?.index ?? 1) > 1)
+    return 'nothing: rsync knows no parts, and the first one brings everything';
   const all = present(options);
   const byRsync = 'fault' in evidence ? all : all.filter(({ path }) => others.has(path));
   if ('fault' in evidence) options.log(`by rsync, which is slower: ${evidence.fault}`);
@@ -162,14 +173,14 @@ async function mirror(options: TransferOptions, key: PassKey): Promise<Mirrored>
 
 async function mirrorDetached(options: TransferOptions, key: PassKey): Promise<Ended> {
   const { source, migration, log } = options;
-  await startDetached(source, key, migration);
+  await startDetached(source, key, migration, options.part ?? { index: 1, count: 1 });
   const ended = await watchDetached(source, migration, { log, renew: key.renew });
   await endDetached(source, migration);
   return ended;
 }
 
 async function mirrorAttached(options: TransferOptions, key: PassKey): Promise<Ended> {
-  const send = `exec perl "$1/mirror.pl" send "$2" "$1/items" ${key.remoteShell} "$3" '${mirrorRequest}'`;
+  const send = `exec perl "$1/mirror.pl" send 1/1 "$2" "$1/items" ${key.remoteShell} "$3" '${mirrorRequest}'`;
   const result = await options.source.change(
     script(send, [key.folder, `/var/lib/mail-cutover/${options.migration}`, key.host], {
       allow: [0, ...refusals],

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type EntryData, sealed } from '../../src/engine/journal.ts';
+import { type ApprovedPlan, digestOf } from '../../src/report/plan-difference.ts';
 
 /*
  * For tests and for looking at pages: the journal of a migration with everything in it that a page
@@ -7,6 +8,13 @@ import { type EntryData, sealed } from '../../src/engine/journal.ts';
  */
 
 const nasty = '</script><script>alert(1)</script> <img src=x onerror=alert(1)> <b>"\'&\u202e';
+
+const plan: ApprovedPlan = {
+  migration: '{"name":"orchard"}',
+  version: '1.2.3',
+  plan: { stores: ['/srv/mail'], carried: [], fingerprints: { old: 'a', new: 'b' }, rrsets: [] },
+  titles: ['Fence NEW'],
+};
 
 /** Lines of a journal, chained as on a host. */
 export function exampleJournal(): readonly string[] {
@@ -20,7 +28,7 @@ export function exampleJournal(): readonly string[] {
       time: new Date(clock).toISOString(),
       lock: 3,
       ...origin,
-      planDigest: '5f'.repeat(32),
+      planDigest: digestOf(plan),
       ...data,
       prev: createHash('sha256')
         .update(lines.at(-1) ?? '')
@@ -65,9 +73,12 @@ export function exampleJournal(): readonly string[] {
     reason: 'the environment mail-activate was passed without an approval',
   };
   stage('prepare', approved('mail-prepare', 'looks right'), [
-    [2.1, 'Lower the TTLs', 'mail.orchard.example A: 3600 to 60'],
+    [2.1, 'Bring the TTL of mail.orchard.example A to 60 s at most', '3600 s → 60 s'],
     [4.3, 'Fence NEW', 'nothing starts at boot'],
   ]);
+  add(0.1, { kind: 'note', stage: 'prepare', step: 'plan', data: { plan } });
+  const rrset = { name: 'mail.orchard.example', type: 'A', ttl: 3600, values: [nasty] };
+  add(0.1, { kind: 'note', stage: 'prepare', step: 'rrset-before', data: rrset });
   stage('transfer live', approved('mail-transfer-live', ''), [
     [312, 'Copy while OLD serves', '300 mailboxes, 9.1 GB'],
   ]);

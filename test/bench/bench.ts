@@ -2,12 +2,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Lock, takeLock } from '../../src/engine/lock.ts';
-import { MailHost } from '../../src/hosts/mail-host.ts';
-import { migrationFiles } from '../../src/hosts/migration-files.ts';
-import { demandEqual } from '../../src/transfer/manifest.ts';
-import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
 import { Lab } from '../lab/lab.ts';
+import { BenchHosts, store, withDisks } from './bench-hosts.ts';
 import { change, seed } from './mail-store.ts';
 
 /**
@@ -16,20 +12,18 @@ import { change, seed } from './mail-store.ts';
  */
 const help = `npm run bench -- [options]
 
-  --only NAME     final or bulk (default both)
+  --only NAME     final, bulk, or growth: the final pass here and with three and a third times the messages
+                  (default: final, then bulk)
   --mailboxes N   on OLD (default 2000)
   --messages N    in each (default 150)
-  --sizes NAME    mixed: 10 KB on average; small: 1 to 2 KB (default mixed)
+  --sizes NAME    mixed: 20 KB on average; small: 1 to 2 KB (default mixed)
   --cold          drop the machine's caches before each measurement
+  --rtt N         milliseconds from OLD to NEW and back, by a relay that holds what it gets (default 0)
   --runs N        paired runs of each row (default 5)
   --out FILE      the page in which the section of this run is replaced or added (default docs/benchmarks.md)
-  --help          this text`;
+  --help          this text
 
-const migration = 'bench';
-const store = '/srv/store';
-
-/** Other work of the machine must not end a measurement. */
-const patience = { timeout: 7200 };
+Stores are made once and kept under ~/.cache/mail-cutover-bench: 300,000 mixed messages take 20 GB there.`;
 
 interface Figures {
   readonly title: string;
@@ -37,138 +31,72 @@ interface Figures {
   readonly theirs: number[];
 }
 
-class Bench {
-  readonly #lab: Lab;
-  readonly #source: MailHost;
-  readonly #target: MailHost;
+interface Options {
+  readonly only?: string | undefined;
+  readonly mailboxes: string;
+  readonly messages: string;
+  readonly sizes: string;
+  readonly cold: boolean;
+  readonly rtt: string;
+  readonly runs: string;
+}
 
-  readonly #isCold: boolean;
-
-  constructor(lab: Lab, isCold: boolean) {
-    this.#lab = lab;
-    this.#isCold = isCold;
-    this.#source = this.#mailHost('old');
-    this.#target = this.#mailHost('new');
-  }
-
-  async open(): Promise<Lock> {
-    const hosts = [this.#source, this.#target];
-    for (const host of hosts) await host.install();
-    const { stdout } = await this.#lab.host('old').sh(
-      `ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/bench && cat /root/.ssh/bench.pub
-       printf 'Host new\\nHostName %s\\nIdentityFile /root/.ssh/bench\\nStrictHostKeyChecking accept-new\\n' "$1" > /root/.ssh/config`,
-      [this.#lab.host('new').address],
-    );
-    await this.#lab
-      .host('new')
-      .mustSh('printf "%s\\n" "$1" >> /root/.ssh/authorized_keys', [stdout.trim()]);
-    await this.#lab.host('old').mustSh('ssh new true 2>/dev/null');
-    return takeLock(hosts.map(migrationFiles), 'bench');
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.#source.close(), this.#target.close()]);
-  }
-
-  /** Seconds of one pass of ours, as a stage runs it: key, connection, copy, sync, key removed. */
-  ours(live: boolean): Promise<number> {
-    return this.#pass(() => transferPass({ ...this.#options(), live }));
-  }
-
-  /** A live pass that leaves a connection open. */
-  hold(): Promise<number> {
-    return this.#pass(() => passAndHold({ ...this.#options(), live: true }));
-  }
-
-  /** Seconds of a final pass over the connection that is held open. */
-  held(): Promise<number> {
-    return this.#pass(() => finalPass(this.#options()));
-  }
-
-  #forget(): void {
-    if (this.#isCold) writeFileSync('/proc/sys/vm/drop_caches', '3');
-  }
-
-  #pass(work: () => Promise<string>): Promise<number> {
-    this.#forget();
-    return seconds(async () => console.log(`  ${await work()}`));
-  }
-
-  #options() {
-    return {
-      source: this.#source,
-      target: this.#target,
-      targetPort: 22,
-      migration,
-      items: [{ path: store, kind: 'directory' as const }],
-      stores: [store],
-      live: false,
-      log: (line: string) => console.log(`  ${line}`),
-    };
-  }
-
-  compare(): Promise<number> {
-    this.#forget();
-    return seconds(() => demandEqual(this.#source, this.#target, [store], 'names'));
-  }
-
-  /** Seconds of a command on OLD, in its shell, with the sync that ours has in it too. */
-  theirs(text: string): Promise<number> {
-    this.#forget();
-    return seconds(async () => {
-      await this.#lab.host('old').mustSh(text, [], patience);
-      await this.#lab.host('new').mustSh('sync -f /srv', [], patience);
+/** Two hosts with a store of this size on OLD, for as long as the work takes. */
+async function onHosts<T>(options: Options, work: (bench: BenchHosts) => Promise<T>): Promise<T> {
+  const { mailboxes, messages, sizes } = options;
+  const lab = await Lab.start({ hosts: ['old', 'new'], boot: false });
+  try {
+    return await withDisks(lab, `${mailboxes}x${messages}-${sizes}`, async () => {
+      const bench = new BenchHosts(lab, options.cold, Number(options.rtt));
+      const lock = await bench.open();
+      try {
+        await bench.run(
+          `if [ ! -e ${store}.made ]; then echo "filling the store" >&2; rm -rf ${store}; fill() { ${seed}
+           }; fill ${store} "$@"; : > ${store}.made; fi`,
+          [mailboxes, messages, sizes],
+        );
+        return await work(bench);
+      } finally {
+        await lock.release();
+        await bench.close();
+      }
     });
-  }
-
-  run(text: string, args: readonly string[] = []): Promise<string> {
-    return this.#lab.host('old').mustSh(text, args, patience);
-  }
-
-  onTarget(text: string): Promise<string> {
-    return this.#lab.host('new').mustSh(text, [], patience);
-  }
-
-  #mailHost(role: 'old' | 'new'): MailHost {
-    const { address, hostKeys } = this.#lab.host(role);
-    const config = { address, port: 22, user: 'root', 'host-keys': [...hostKeys] };
-    return new MailHost(role, config, migration, { key: this.#lab.sshKey.text });
+  } finally {
+    await lab.stop();
   }
 }
 
-async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await work();
-  return (performance.now() - began) / 1000;
-}
-
-async function bulk(bench: Bench, runs: number): Promise<readonly Figures[]> {
-  const rsync = figures('first pass against `rsync -azH`');
-  const tar = figures('first pass against `tar c \\| ssh tar x`');
-  const copy = figures('first pass against `cp -a` on one disk (a limit, not a rival)');
+async function bulk(bench: BenchHosts, runs: number): Promise<readonly Figures[]> {
+  const rows = [
+    figures('first pass against `rsync -azH`'),
+    figures('first pass against `tar c \\| ssh tar x`'),
+    figures('first pass against `cp -a` on one disk (a limit, not a rival)'),
+  ];
   await bench.run(`tar c -C ${store} . | wc -c`); // warm
   for (let run = 0; run < runs; run += 1) {
     // Aside, not away: after a large rm the same disk is slower for minutes.
     await bench.onTarget(
-      `mkdir -p ${store}-aside; for path in ${store} ${store}-rsync ${store}-tar; do if [ -e "$path" ]; then mv "$path" "${store}-aside/\${path##*/}.${run}"; fi; done
-       rm -f /var/lib/mail-cutover/${migration}/transfer-token; mkdir ${store}-tar; sync`,
+      `mkdir -p /srv/aside; for path in ${store} ${store}-rsync ${store}-tar; do if [ -e "$path" ]; then mv "$path" "/srv/aside/\${path##*/}.$(date +%s%N)"; fi; done
+       mkdir ${store}-tar; sync`,
     );
-    await bench.run(`rm -f /var/lib/mail-cutover/${migration}/transfer-note; sync`);
+    await bench.forgetPasses();
     const ours = await bench.ours(true);
     const theirs = [
       await bench.theirs(`rsync -azH ${store}/ new:${store}-rsync/`),
       await bench.theirs(`tar c -C ${store} . | ssh new tar x -C ${store}-tar`),
-      await bench.theirs(`cp -a ${store} ${store}-copy.${run}; sync -f /srv`),
+      await bench.theirs(
+        `mkdir -p /srv/aside; cp -a ${store} /srv/aside/copy.${run}; sync -f /srv`,
+      ),
     ];
-    console.log(
-      `run ${run}: ours ${ours.toFixed(2)}, rsync, tar, cp ${theirs.map((t) => t.toFixed(2))}`,
-    );
-    for (const [index, row] of [rsync, tar, copy].entries()) {
+    const shown = theirs.map((seconds) => seconds.toFixed(2)).join(', ');
+    console.log(`run ${run}: ours ${ours.toFixed(2)}; rsync, tar, cp ${shown}`);
+    for (const [index, row] of rows.entries()) {
       row.ours.push(ours);
       row.theirs.push(theirs[index] ?? 0);
     }
   }
-  return [rsync, tar, copy];
+  await Promise.all([bench.onTarget('rm -rf /srv/aside'), bench.run('rm -rf /srv/aside')]);
+  return rows;
 }
 
 function figures(title: string): Figures {
@@ -182,7 +110,7 @@ const aWhile = 'end=$(($(date +%s) + 3)); while [ "$(date +%s)" -lt "$end" ]; do
 const anew = '-o ControlPath=none';
 const shared = '-o ControlMaster=auto -o ControlPath=/run/bench-%C -o ControlPersist=600';
 
-async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
+async function final(bench: BenchHosts, runs: number): Promise<readonly Figures[]> {
   const held = figures('final pass against `rsync -azH --delete`, both with their connection open');
   const fresh = figures('final pass against `rsync -azH --delete`, both connect first');
   const both = figures(
@@ -191,17 +119,18 @@ async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
   const rsync = (how: string) =>
     bench.theirs(`rsync -azH --delete -e 'ssh ${how}' ${store}/ new:${store}-rsync/`);
   await bench.ours(true);
-  await bench.onTarget(`cp -a ${store} ${store}-rsync`);
+  await bench.onTarget(`[ -e ${store}-rsync ] || cp -a ${store} ${store}-rsync`);
   await rsync(shared);
+  const first = Date.now();
   for (let run = 0; run < runs; run += 1) {
     await bench.run(aWhile);
     await bench.ours(true);
-    await bench.run(change, [store, String(2 * run)]);
+    await bench.run(change, [store, String(first + 2 * run)]);
     fresh.ours.push(await bench.ours(false));
     fresh.theirs.push(await rsync(anew));
     await bench.run(aWhile);
     await bench.hold();
-    await bench.run(change, [store, String(2 * run + 1)]);
+    await bench.run(change, [store, String(first + 2 * run + 1)]);
     const ours = await bench.held();
     const compare = await bench.compare();
     const theirs = await rsync(shared);
@@ -214,6 +143,28 @@ async function final(bench: Bench, runs: number): Promise<readonly Figures[]> {
     both.theirs.push(theirs);
   }
   return [held, fresh, both];
+}
+
+/** The same changes in a larger store: how ours grows, and how theirs does. */
+async function growth(options: Options): Promise<readonly Figures[]> {
+  const larger = { ...options, messages: String(Math.round((Number(options.messages) * 10) / 3)) };
+  const runs = Number(options.runs);
+  const [small] = await onHosts(options, (bench) => final(bench, runs));
+  const [large] = await onHosts(larger, (bench) => final(bench, runs));
+  if (!small || !large) throw new Error('nothing was measured');
+  const grown = (of: 'ours' | 'theirs') => median(large[of]) / median(small[of]);
+  console.log(`grows by ${grown('ours').toFixed(2)}, rsync by ${grown('theirs').toFixed(2)}`);
+  return [
+    { ...small, title: `${small.title}, ${total(options)} messages` },
+    {
+      ...large,
+      title: `${large.title}, ${total(larger)} messages: ours grew by ${grown('ours').toFixed(2)}, rsync by ${grown('theirs').toFixed(2)}`,
+    },
+  ];
+}
+
+function total({ mailboxes, messages }: Options): string {
+  return (Number(mailboxes) * Number(messages)).toLocaleString('en');
 }
 
 function median(values: readonly number[]): number {
@@ -230,15 +181,6 @@ function row({ title, ours, theirs }: Figures): string {
   return `| ${title} | ${median(ours).toFixed(2)} s (${spread(ours)}) | ${median(theirs).toFixed(2)} s (${spread(theirs)}) | ${median(ratios).toFixed(1)} (${spread(ratios)}) |`;
 }
 
-interface Options {
-  readonly only?: string | undefined;
-  readonly mailboxes: string;
-  readonly messages: string;
-  readonly sizes: string;
-  readonly cold: boolean;
-  readonly runs: string;
-}
-
 const intro = `# Benchmarks
 
 Each section is written by \`npm run bench\` with the options in it. Two hosts of the lab on one machine, so
@@ -249,8 +191,8 @@ on OLD with a key that is there. Both end with \`sync\` on NEW.
 `;
 
 function section(rows: readonly Figures[], options: Options, size: string): string {
-  const count = Number(options.mailboxes) * Number(options.messages);
-  const what = `${options.only ?? 'all'}, ${count.toLocaleString('en')} messages${options.cold ? ', cold caches' : ''}`;
+  const far = options.rtt === '0' ? '' : `, ${options.rtt} ms there and back`;
+  const what = `${options.only ?? 'all'}, ${total(options)} ${options.sizes} messages${options.cold ? ', cold caches' : ''}${far}`;
   const words = Object.entries(options).flatMap(([name, value]) =>
     value === undefined || value === false
       ? []
@@ -258,7 +200,7 @@ function section(rows: readonly Figures[], options: Options, size: string): stri
   );
   return `## ${what}
 
-\`npm run bench -- ${words.join(' ')}\`, ${new Date().toISOString().slice(0, 10)}, ${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}. ${options.mailboxes} mailboxes, ${size}.
+\`npm run bench -- ${words.join(' ')}\`, ${new Date().toISOString().slice(0, 10)}, ${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}. ${options.mailboxes} mailboxes, ${size}. Memory of the process that stands for the runner, at most: ${Math.round(process.resourceUsage().maxRSS / 1024)} MB.
 
 | work | ours | theirs | times faster |
 | --- | --- | --- | --- |
@@ -276,6 +218,15 @@ function withSection(page: string, text: string): string {
     .concat('\n');
 }
 
+async function measure(options: Options): Promise<readonly Figures[]> {
+  if (options.only === 'growth') return growth(options);
+  const runs = Number(options.runs);
+  return onHosts(options, async (bench) => [
+    ...(options.only === 'bulk' ? [] : await final(bench, runs)),
+    ...(options.only === 'final' ? [] : await bulk(bench, runs)),
+  ]);
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -284,6 +235,7 @@ async function main(): Promise<void> {
       messages: { type: 'string', default: '150' },
       sizes: { type: 'string', default: 'mixed' },
       cold: { type: 'boolean', default: false },
+      rtt: { type: 'string', default: '0' },
       runs: { type: 'string', default: '5' },
       out: { type: 'string', default: join(import.meta.dirname, '../../docs/benchmarks.md') },
       help: { type: 'boolean', default: false },
@@ -294,26 +246,15 @@ async function main(): Promise<void> {
     console.log(help);
     return;
   }
-  const lab = await Lab.start({ hosts: ['old', 'new'] });
-  try {
-    const bench = new Bench(lab, options.cold);
-    const lock = await bench.open();
-    console.log('filling the store');
-    await bench.run(seed, [store, options.mailboxes, options.messages, options.sizes]);
-    const size = (await bench.run(`du -sh --apparent-size ${store} | cut -f1`)).trim();
-    const rows = [
-      ...(options.only === 'final' ? [] : await bulk(bench, Number(options.runs))),
-      ...(options.only === 'bulk' ? [] : await final(bench, Number(options.runs))),
-    ];
-    const text = section(rows, options, size);
-    console.log(text);
-    mkdirSync(dirname(out), { recursive: true });
-    writeFileSync(out, withSection(existsSync(out) ? readFileSync(out, 'utf8') : '', text));
-    await lock.release();
-    await bench.close();
-  } finally {
-    await lab.stop();
-  }
+  const rows = await measure(options);
+  const text = section(
+    rows,
+    options,
+    options.sizes === 'small' ? '1 to 2 KB each' : '20 KB each on average',
+  );
+  console.log(text);
+  mkdirSync(dirname(out), { recursive: true });
+  writeFileSync(out, withSection(existsSync(out) ? readFileSync(out, 'utf8') : '', text));
 }
 
 await main();

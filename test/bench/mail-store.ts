@@ -24,7 +24,7 @@ for my $user (1 .. $mailboxes) {
     }
     for my $number (1 .. $messages) {
         my $folder = ("", "", "/.Sent", "/.Archive")[$number % 4];
-        my $size = $sizes eq "small" ? int(1000 + rand 1000) : int(500 + 20_000 * rand() ** 2 + (rand() < 0.03 ? 200_000 * rand : 0));
+        my $size = $sizes eq "small" ? int(1000 + rand 1000) : int(500 + 40_000 * rand() ** 2 + (rand() < 0.04 ? 300_000 * rand : 0));
         my $path = "$home$folder/cur/" . (1_700_000_000 + $number) . ".M\${user}P$number.old,S=$size:2,S";
         open my $file, ">", $path or die;
         my $left = $size;

@@ -1,9 +1,11 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createTransport } from 'nodemailer';
 import type { StageName } from '../../src/actions/stages.ts';
 import type { ActionResult } from '../../src/driver/run-action.ts';
-import { Migration } from '../e2e/migration.ts';
+import { Migration, notBefore } from '../e2e/migration.ts';
 import { makeCheckout } from '../lab/chatmail/checkout.ts';
-import { relay } from '../lab/chatmail/relay.ts';
+import { relay, relayUser } from '../lab/chatmail/relay.ts';
 import type { Lab } from '../lab/lab.ts';
 import { waitFor } from '../lab/process.ts';
 import { startRelayLab } from '../lab/profile-chatmail.ts';
@@ -26,7 +28,9 @@ export async function relayScene(changes: Record<string, unknown> = {}): Promise
   await makeCheckout(checkout);
   const migration = await Migration.create(lab, { ...relayMigration(), ...changes });
   const withCheckout = (stage: StageName, inputs: Record<string, string>) =>
-    ['plan', 'prepare', 'activate'].includes(stage) ? { cmdeploy: checkout, ...inputs } : inputs;
+    ['plan', 'prepare', 'freeze', 'activate'].includes(stage)
+      ? { cmdeploy: checkout, ...inputs }
+      : inputs;
   return {
     ...{ lab, migration, checkout },
     must: (stage, inputs = {}) => migration.must(stage, withCheckout(stage, inputs)),
@@ -57,18 +61,35 @@ export async function arrived(scene: RelayScene, host: 'old' | 'new', text: stri
   await waitFor(`${text} on ${host}`, 60, async () => (await copies(scene, host, text)) > 0);
 }
 
+/** What runs on a relay that serves. */
+export const everyUnit = [
+  ...['doveauth', 'chatmail-metadata', 'lastlogin', 'filtermail-incoming', 'opendkim', 'nginx'],
+  ...['dovecot', 'postfix@-', 'chatmail-expire.timer', 'acmetool-reconcile.timer'],
+] as const;
+
+/** Over port 25, as another relay does. */
+export async function send(messageId: string, host: string): Promise<void> {
+  const transport = createTransport({ host, port: 25, tls: { rejectUnauthorized: false } });
+  const message = { messageId, from: 'post@elsewhere.example', to: relayUser(1), text: 'x' };
+  await transport.sendMail(message);
+  transport.close();
+}
+
+/** Runs `freeze` as soon as the lowered TTL has been out for long enough. */
+export async function freezeWhenDue(scene: RelayScene): Promise<ActionResult> {
+  const asked = await scene.run('freeze', { 'dry-run': 'true' });
+  await sleep(Math.max(0, (notBefore(asked.log)?.getTime() ?? 0) - Date.now()) + 100);
+  return scene.must('freeze');
+}
+
 /** Units of the relay that run on a host. */
 export async function running(
   { lab }: RelayScene,
   host: 'old' | 'new',
 ): Promise<readonly string[]> {
-  const units = [
-    ...['doveauth', 'chatmail-metadata', 'lastlogin', 'filtermail-incoming', 'opendkim', 'nginx'],
-    ...['dovecot', 'postfix@-', 'chatmail-expire.timer', 'acmetool-reconcile.timer'],
-  ];
   const { stdout } = await lab
     .host(host)
-    .sh('for unit; do if systemctl is-active -q "$unit"; then echo "$unit"; fi; done', units);
+    .sh('for unit; do if systemctl is-active -q "$unit"; then echo "$unit"; fi; done', everyUnit);
   return stdout.split('\n').filter(Boolean);
 }
 

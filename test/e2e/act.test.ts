@@ -21,7 +21,7 @@ const small: RehearsalOptions = {
 /** The first workflow that the README shows: what users write. */
 function callerOfReadme(): string {
   const text = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
-  const [, caller] = /^```yaml\n(on:\n[\s\S]*?)^```$/m.exec(text) ?? [];
+  const [, caller] = /^```yaml\n(name: Migrate\n[\s\S]*?)^```$/m.exec(text) ?? [];
   if (caller === undefined) throw new Error('the README shows no workflow');
   return caller;
 }
@@ -38,7 +38,7 @@ test.skipIf(act === undefined)(
   async () => {
     const records: DispatchRecord[] = [];
     const lines: string[] = [];
-    const way = { form: 'gated', death: 'go-on', caller: callerOfReadme() } as const;
+    const way = { form: 'gated', death: 'go-on', caller: callerOfReadme(), shards: '2' } as const;
     const { account } = await rehearse(
       small,
       (line) => lines.push(line),
@@ -59,7 +59,11 @@ test.skipIf(act === undefined)(
     });
     expect(records.map(({ code, succeeded, failed }) => ({ code, succeeded, failed }))).toEqual([
       { code: 0, succeeded: ['dry run'], failed: [] },
-      { code: 0, succeeded: ['plan', 'prepare', 'transfer-live'], failed: [] },
+      {
+        code: 0,
+        succeeded: ['plan', 'prepare', 'transfer-live-1', 'transfer-live-2'],
+        failed: [],
+      },
       // The dry run of `freeze` refuses while caches may hold the old TTL, and says until when.
       { code: expect.any(Number), succeeded: expect.any(Array), failed: expect.any(Array) },
       { code: 137, succeeded: ['freeze'], failed: [] },
@@ -70,8 +74,9 @@ test.skipIf(act === undefined)(
       },
       { code: 1, succeeded: ['plan'], failed: ['prepare'] },
     ]);
-    const [dry, , , , gone, again] = records;
+    const [dry, parts, , , gone, again] = records;
     expect(dry?.log).toContain('would: ');
+    for (const part of [1, 2]) expect(parts?.log).toContain(`part ${part} of 2: `);
     expect(gone?.artifacts).toEqual(['mail-cutover-audit-verify-1']);
     expect(again?.log).toContain('prepare is out of order: the freeze has begun');
     for (const { log } of records) {

@@ -7,6 +7,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stringify } from 'yaml';
 import { actProgram } from '../../scripts/act-program.mjs';
+import { repositoryOf } from '../../scripts/repository.ts';
 import { version } from '../../src/actions/version.ts';
 import type { Lab } from '../lab/lab.ts';
 import { mustRun } from '../lab/process.ts';
@@ -17,7 +18,8 @@ import { dnsCredentials, migrationFile } from './migration.ts';
  * The workflows that people dispatch, run by act (github.com/nektos/act): jobs, needs, conditions,
  * inputs, outputs, matrix and secrets are the real ones, and so are the built actions. Not real are:
  *
- * - actions/checkout, which act itself stands in for: it is the folder that is there already.
+ * - actions/checkout, which act itself stands in for: it is the folder that is there already. Another
+ *   repository (a relay's) can't be checked out: test/e2e/act-stand-ins/checkout says so.
  * - actions/upload-artifact: test/e2e/act-stand-ins/upload-artifact copies the folder.
  * - environments and concurrency, which act does not know, and GitHub's API, which is not there. Of
  *   `concurrency`, act refuses the key `queue`; that one line is taken out of the copies it runs.
@@ -62,14 +64,22 @@ export class ActRepository {
   ): Promise<ActRepository> {
     const made = new ActRepository(await mkdtemp(join(tmpdir(), 'mail-cutover-act-')));
     await made.#fillSuite();
-    await made.#fillRepository(stringify(migrationFile(lab, changes)), callers);
-    const secrets = {
+    await made.#fillRepository(stringify(migrationFile(lab, changes)), callers, {
       MAIL_CUTOVER_SSH_KEY: lab.sshKey.text,
       MAIL_CUTOVER_DNS_CREDENTIALS: dnsCredentials,
       MAIL_CUTOVER_PROBE_PASSWORD: password,
-    };
-    // act reads a secret file as YAML when its name says so: line breaks survive.
-    await writeFile(made.#secrets, stringify(secrets), { mode: 0o600 });
+    });
+    return made;
+  }
+
+  /** In place of the suite's actions those of a test, by their path: no hosts are needed then. */
+  static async withActions(actions: Readonly<Record<string, object>>): Promise<ActRepository> {
+    const made = new ActRepository(await mkdtemp(join(tmpdir(), 'mail-cutover-act-')));
+    for (const [path, action] of Object.entries(actions)) {
+      await mkdir(join(made.#suite, path), { recursive: true });
+      await writeFile(join(made.#suite, path, 'action.yml'), stringify(action));
+    }
+    await made.#fillRepository('', {}, {});
     return made;
   }
 
@@ -98,7 +108,13 @@ export class ActRepository {
     await copyWorkflows(this.#suite);
   }
 
-  async #fillRepository(file: string, callers: Readonly<Record<string, string>>): Promise<void> {
+  async #fillRepository(
+    file: string,
+    callers: Readonly<Record<string, string>>,
+    secrets: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    // act reads a secret file as YAML when its name says so: line breaks survive.
+    await writeFile(this.#secrets, stringify(secrets), { mode: 0o600 });
     await copyWorkflows(this.#repository);
     const folder = join(this.#repository, '.github');
     await writeFile(join(folder, 'mail-cutover.yml'), file);
@@ -122,8 +138,11 @@ export class ActRepository {
         'workflow_dispatch',
         ...['--workflows', `.github/workflows/${options.workflow ?? 'migrate.yml'}`],
         ...['--platform', 'ubuntu-latest=-self-hosted'],
-        ...['--local-repository', `OWNER/mail-cutover@v${version}=${this.#suite}`],
-        ...['--local-repository', `${uploadReference()}=${standIn('upload-artifact')}`],
+        ...['--local-repository', `${repositoryOf(root)}@v${version}=${this.#suite}`],
+        ...['upload-artifact', 'checkout'].flatMap((name) => [
+          '--local-repository',
+          `${referenceTo(name)}=${standIn(name)}`,
+        ]),
         ...['--secret-file', this.#secrets],
         ...['--env', `ACT_ARTIFACTS=${this.artifacts}`],
         ...inputs.flatMap(([name, value]) => ['--input', `${name}=${value}`]),
@@ -178,11 +197,11 @@ function standIn(name: string): string {
   return join(import.meta.dirname, 'act-stand-ins', name);
 }
 
-/** The commit of upload-artifact that migrate.yml names. */
-function uploadReference(): string {
+/** One of GitHub's own actions, with the commit that migrate.yml names. */
+function referenceTo(name: string): string {
   const text = readFileSync(join(root, '.github/workflows/migrate.yml'), 'utf8');
-  const [, reference] = /uses: (actions\/upload-artifact@[0-9a-f]{40})/.exec(text) ?? [];
-  if (reference === undefined) throw new Error('migrate.yml uploads nothing');
+  const [, reference] = new RegExp(`uses: (actions/${name}@[0-9a-f]{40})`).exec(text) ?? [];
+  if (reference === undefined) throw new Error(`migrate.yml does not use ${name}`);
   return reference;
 }
 

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { checkBundle } from '../../src/report/bundle.ts';
+import { startGithub } from '../github/stand-in.ts';
 import type { Lab } from '../lab/lab.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
 import { network } from '../lab/world.ts';
@@ -83,9 +84,28 @@ test('a plan that has changed since it was approved is refused, and what has cha
   const plan = await migration.must('plan');
   expect(plan.summary).toContain('<summary>What the digest covers</summary>');
   expect(plan.summary).toContain('migration file: freeze.max-minutes: 60');
-  await migration.must('prepare', { 'plan-digest': plan.outputs['plan-digest'] ?? '' });
+  const approved = {
+    'plan-digest': plan.outputs['plan-digest'] ?? '',
+    'approved-plan': plan.outputs.plan ?? '',
+  };
+  const other = { ...(await documented()), freeze: { mode: 'hold', 'max-minutes': 9 } };
+  // Nothing is on the hosts yet: what has changed is told by the plan that was handed on, if it is it.
+  await migration.write(other);
+  const handed = await migration.run('prepare', approved);
+  expect([handed.code, handed.log]).toEqual([
+    1,
+    expect.stringContaining('(migration file: freeze.max-minutes: 60 → 9)'),
+  ]);
+  for (const words of ['', '{"version":"0"}']) {
+    const bare = await migration.run('prepare', { ...approved, 'approved-plan': words });
+    expect(bare.code).toBe(1);
+    expect(bare.summary).toContain('Compare **What the digest covers** below');
+    expect(bare.summary).toContain('migration file: freeze.max-minutes: 9');
+  }
+  await migration.write(await documented());
+  await migration.must('prepare', approved);
   const before = await journal();
-  await migration.write({ ...(await documented()), freeze: { mode: 'hold', 'max-minutes': 9 } });
+  await migration.write(other);
   const { code, summary, log } = await migration.run('transfer', live);
   expect(code).toBe(1);
   expect(log).toContain('(migration file: freeze.max-minutes: 60 → 9)');
@@ -130,6 +150,54 @@ test('require-approval: confirm wants the digest repeated, and puts on record wh
     planDigest: digest,
     data: { gate: { passage: 'confirmed', approvals: [{ by: 'rehearsal' }] } },
   });
+});
+
+test('who approved with what words and when is on record; so is that nobody did', {
+  timeout: 120_000,
+}, async () => {
+  const github = await startGithub();
+  const env = {
+    GITHUB_API_URL: `http://127.0.0.1:${github.port}`,
+    GITHUB_REPOSITORY: 'o/r',
+    GITHUB_SERVER_URL: 'https://github.example',
+    GITHUB_RUN_ID: '17',
+  };
+  const inputs = {
+    ...live,
+    'github-token': 'a-token-of-this-test',
+    environment: 'mail-freeze',
+    'plan-digest': (await migration.must('plan')).outputs['plan-digest'] ?? '',
+  };
+  const begun = async () => (await journal()).findLast(({ kind }) => kind === 'stage-begin')?.data;
+  try {
+    const { summary } = await migration.must('transfer', inputs, { env });
+    expect(summary).toContain(
+      '| Approval | ada ("go &#60;b&#62;now&#60;/b&#62;"), 2026-11-21T09:20',
+    );
+    expect(await begun()).toMatchObject({
+      url: 'https://github.example/o/r/actions/runs/17/attempts/1',
+      dispatchedBy: 'rehearsal',
+      gate: {
+        passage: 'approved',
+        approvals: [{ by: 'ada', comment: 'go <b>now</b>' }],
+        time: '2026-11-21T09:20:00Z',
+      },
+    });
+    // An administrator bypassed the reviewers.
+    github.answers['/repos/o/r/actions/runs/17/approvals'] = [];
+    const before = await journal();
+    const refuse = { ...inputs, 'require-approval': 'refuse' };
+    const refused = await migration.run('transfer', refuse, { env });
+    expect([refused.code, refused.log]).toEqual([
+      1,
+      expect.stringContaining('mail-freeze was passed without an approval. Nothing was done'),
+    ]);
+    expect(await journal()).toEqual(before);
+    await migration.must('transfer', inputs, { env });
+    expect(await begun()).toMatchObject({ gate: { passage: 'unapproved', approvals: [] } });
+  } finally {
+    await github.stop();
+  }
 });
 
 test('a stage that fails leaves an audit bundle, and says what to do', {

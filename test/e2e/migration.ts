@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import type { StageName } from '../../src/actions/stages.ts';
 import {
   type ActionResult,
@@ -46,6 +47,13 @@ export function migrationFile(
     options: { verify: 'sample', 'drain-quiet-seconds': 3 },
     ...changes,
   };
+}
+
+/** Of the complete migration file that the documents show for a mail system, what no lab differs in. */
+export function shownFor(mailSystem: string): Record<string, unknown> {
+  const path = join(import.meta.dirname, `../../docs/examples/${mailSystem}.yml`);
+  const { provision, chatmail, qmail } = parse(readFileSync(path, 'utf8'));
+  return { 'mail-system': mailSystem, provision, chatmail, qmail };
 }
 
 export const dnsCredentials = `${tsig.algorithm}:${tsig.name}:${tsig.secret}`;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitFor } from '../lab/process.ts';
-import { folder, QmailScene } from './scene.ts';
+import { folder, QmailScene, withoutDns } from './scene.ts';
 
 /*
  * Both strategies there and back, under each kind of supervisor. With QMAIL_TREE the same against a
@@ -13,52 +13,50 @@ async function sendAll(here: QmailScene, side: 'old' | 'new'): Promise<string[]>
   return Promise.all(everybody.map((to) => here.send(side, to)));
 }
 
-/** Each message once on that host, and in no queue. */
-async function onceOn(
-  here: QmailScene,
-  side: 'old' | 'new',
-  ids: readonly string[],
-): Promise<void> {
-  for (const id of ids) {
-    await here.arrived(side, id);
-    expect([id, await here.copies(side, id)]).toEqual([id, 1]);
-    expect(await here.queued('old', id)).toBe(0);
-  }
-}
+const serving = { pop3: true, delivers: true };
+const closed = { pop3: false, delivers: false };
 
-describe('redirect, under runit', () => {
+/** No systemd, no sudo, and coreutils without the options that came in 2013 and 2016. */
+const makeOld = `
+mv /usr/bin/systemctl /usr/bin/sudo /root/
+for pair in 'df --output' 'comm -z'; do
+  tool=\${pair% *}
+  printf '#!/bin/sh\\ncase " $* " in *" %s"*) echo "%s: unknown option" >&2; exit 1 ;; esac\\nexec /usr/bin/%s "$@"\\n' "\${pair#* }" "$tool" "$tool" > "/usr/local/bin/$tool"
+  chmod 755 "/usr/local/bin/$tool"
+done`;
+
+describe('redirect, under runit, at first on an OLD without systemd and sudo', () => {
   let here: QmailScene;
   const ids: string[] = [];
 
   beforeAll(async () => {
     here = await QmailScene.start('redirect', { supervisor: 'runit' });
+    await here.lab.host('old').mustSh(makeOld);
   }, 300_000);
   afterAll(async () => here?.end(), 60_000);
 
   test('in the freeze OLD accepts everything and delivers nothing', {
     timeout: 240_000,
   }, async () => {
-    const { migration } = here;
-    await migration.must('plan');
-    await migration.must('prepare');
-    await migration.must('transfer', { pass: 'live' });
-    const before = await here.lab.host('old').mustSh('md5sum /var/qmail/control/*');
-    await migration.must('freeze');
+    await here.upTo('freeze');
     ids.push(...(await sendAll(here, 'old')));
     await here.lab.host('old').mustSh('pkill -ALRM -x qmail-send');
-    expect(await here.serves('old')).toEqual({ pop3: false, delivers: false });
-    for (const id of ids)
-      expect([await here.copies('old', id), await here.queued('old', id)]).toEqual([0, 1]);
-    expect(before).not.toBe(await here.lab.host('old').mustSh('md5sum /var/qmail/control/*'));
+    expect(await here.serves('old')).toEqual(closed);
+    await here.waitsOnOld(ids);
   });
 
-  test('the limit thaws OLD without a runner, and nothing bounces on its way home', {
-    timeout: 120_000,
+  test('cron thaws OLD at the limit without a runner, and nothing bounces on its way home', {
+    timeout: 240_000,
   }, async () => {
     const old = here.lab.host('old');
-    await old.mustSh(`printf 0 > ${folder}/deadline; ${folder}/bin/hostctl thaw-when-due`);
-    await onceOn(here, 'old', ids);
-    expect(await here.serves('old')).toEqual({ pop3: true, delivers: true });
+    await old.mustSh(`printf 0 > ${folder}/deadline`);
+    await waitFor('cron has thawed OLD', 120, async () => {
+      const { code } = await old.sh('[ ! -e /etc/cron.d/mail-cutover-orchard ]');
+      return code === 0;
+    });
+    await here.onceOn('old', ids);
+    expect(await here.serves('old')).toEqual(serving);
+    await old.mustSh('mv /root/systemctl /root/sudo /usr/bin/');
     const { code, log } = await here.migration.run('transfer', { pass: 'final' });
     expect([code, log]).toEqual([1, expect.stringContaining('OLD is not frozen')]);
   });
@@ -67,20 +65,17 @@ describe('redirect, under runit', () => {
     timeout: 240_000,
   }, async () => {
     const { migration } = here;
-    await migration.must('prepare');
-    await migration.must('transfer', { pass: 'live' });
-    await migration.must('freeze');
-    await migration.must('transfer', { pass: 'final' });
+    await here.upTo('final');
     const cut = await migration.must('dns-cutover');
     expect(cut.outputs.state).toBe('transferred+cut');
     const [held, early] = await Promise.all([
       here.send('old', everybody[0]),
       here.send('new', everybody[1]),
     ]);
-    expect(await here.serves('new')).toEqual({ pop3: false, delivers: false });
+    expect(await here.serves('new')).toEqual(closed);
     await migration.must('rollback');
-    ids.push(held, early);
-    await onceOn(here, 'old', ids);
+    const late = await here.send('new', everybody[1]);
+    await here.onceOn('old', [held, early, late]);
     const controls = await here.lab
       .host('old')
       .mustSh('cat /var/qmail/control/locals /var/qmail/control/rcpthosts; ls /var/qmail/control');
@@ -91,15 +86,12 @@ describe('redirect, under runit', () => {
     timeout: 300_000,
   }, async () => {
     const { migration } = here;
-    await migration.must('prepare');
-    await migration.must('transfer', { pass: 'live' });
-    await migration.must('freeze');
-    await migration.must('transfer', { pass: 'final' });
+    await here.upTo('final');
     const waiting = [await here.send('old', everybody[0]), await here.send('new', everybody[2])];
     await migration.must('activate');
-    expect(await here.serves('new')).toEqual({ pop3: true, delivers: true });
+    expect(await here.serves('new')).toEqual(serving);
     waiting.push(await here.send('old', everybody[1]));
-    await onceOn(here, 'new', waiting);
+    await here.onceOn('new', waiting);
     for (const id of waiting) expect(await here.copies('old', id)).toBe(0);
     await migration.must('dns-cutover');
     await migration.must('verify');
@@ -129,17 +121,14 @@ describe('snapshot, under daemontools', () => {
     timeout: 240_000,
   }, async () => {
     const { migration, lab } = here;
-    await migration.must('prepare');
-    await migration.must('transfer', { pass: 'live' });
-    await migration.must('freeze');
+    await here.upTo('freeze');
     ids.push(...(await sendAll(here, 'old')));
     await Promise.all([lab.host('old').reboot(), lab.host('new').reboot()]);
     for (const side of ['old', 'new'] as const) {
       await lab.host(side).mustSh('svc -u /etc/service/*; sleep 1');
-      expect([side, await here.serves(side)]).toEqual([side, { pop3: false, delivers: false }]);
+      expect([side, await here.serves(side)]).toEqual([side, closed]);
     }
-    for (const id of ids)
-      expect([await here.copies('old', id), await here.queued('old', id)]).toEqual([0, 1]);
+    await here.waitsOnOld(ids);
     const early = await migration.run('dns-cutover');
     expect([early.code, early.log]).toEqual([1, expect.stringContaining('Run activate first')]);
   });
@@ -170,72 +159,121 @@ describe('snapshot, under daemontools', () => {
     expect(owners.trim().split('\n')).toEqual(['anna', 'vmail', 'vpopmail']);
   });
 
-  test('service goes back with all that NEW got', { timeout: 240_000 }, async () => {
-    const { migration } = here;
+  test('service goes back with all that NEW got: mail, and an account', {
+    timeout: 240_000,
+  }, async () => {
+    const { migration, lab } = here;
+    const fresh = lab.host('new');
     const onNew = await sendAll(here, 'new');
     for (const id of onNew) await here.arrived('new', id);
+    await fresh.mustSh(
+      'mkdir -p /mail/late/Maildir/cur /mail/late/Maildir/new /mail/late/Maildir/tmp; chown -R vmail: /mail/late; printf "=mail-late:vmail:6100:6100:/mail/late:::\\n.\\n" > /root/late; sed -i "/^[.]$/d" /var/qmail/users/assign; cat /root/late >> /var/qmail/users/assign; /var/qmail/bin/qmail-newu; printf "later.example:alias\\n" >> /var/qmail/control/virtualdomains; pkill -HUP -x qmail-send',
+    );
+    const refused = await migration.run('rollback');
+    expect([refused.code, refused.log]).toEqual([
+      1,
+      expect.stringMatching(/NEW .*takes mail for later\.example by now, which OLD .*never did/),
+    ]);
+    await fresh.mustSh(
+      'sed -i /later.example/d /var/qmail/control/virtualdomains; pkill -HUP -x qmail-send',
+    );
+    onNew.push(await here.send('new', 'late@orchard.example'));
     await migration.must('rollback');
-    await onceOn(here, 'old', onNew);
-    expect(await here.serves('old')).toEqual({ pop3: true, delivers: true });
-    expect(await here.serves('new')).toEqual({ pop3: false, delivers: false });
-    const stray = await here.send('new', everybody[0]);
-    await onceOn(here, 'old', [stray]);
+    await here.onceOn('old', onNew);
+    expect(await here.serves('old')).toEqual(serving);
+    expect(await here.serves('new')).toEqual(closed);
+    const strays = [
+      await here.send('new', everybody[0]),
+      await here.send('old', 'late@orchard.example'),
+    ];
+    await here.onceOn('old', strays);
+    const [stray = ''] = strays;
     expect(await here.copies('new', stray)).toBe(0);
   });
 });
 
-describe('redirect, under systemd, in MySQL tables', () => {
+describe.skipIf(process.env.QMAIL_TREE)('redirect, under systemd, in MySQL tables', () => {
   let here: QmailScene;
+  const logs: string[] = [];
 
   beforeAll(async () => {
-    here = await QmailScene.start('redirect', { supervisor: 'systemd', variant: 'mysql' });
+    // The domain of the tables stands in them only.
+    const changes = {
+      ...withoutDns,
+      domains: ['villa.example', 'attic.example'],
+      probe: undefined,
+    };
+    const options = { supervisor: 'systemd', variant: 'mysql' } as const;
+    here = await QmailScene.start('redirect', options, changes);
+    here.migration.onLine((line) => logs.push(line));
   }, 300_000);
   afterAll(async () => here?.end(), 60_000);
 
-  test.skipIf(process.env.QMAIL_TREE !== undefined)(
-    'tables move with their numbers, aliases and hosts are redirected, no password is told',
-    { timeout: 600_000 },
-    async () => {
-      const { migration, lab } = here;
-      const logs: string[] = [];
-      migration.onLine((line) => logs.push(line));
-      const debug = { debug: true };
-      await migration.must('plan', {}, debug);
-      await migration.must('prepare', {}, debug);
-      await migration.must('transfer', { pass: 'live' }, debug);
-      await migration.must('freeze', {}, debug);
-      const ids = [
-        await here.send('old', everybody[0]),
-        await here.send('old', 'team@orchard.example'),
-      ];
-      const tables = await lab
-        .host('old')
-        .mustSh(
-          'mariadb -BN qmail -e "select count(*) from virtual; select distinct alias_host from alias order by 1; select host from rcpthosts"',
-        );
-      expect(tables).toBe('0\nelsewhere.example\nnew.orchard.example\norchard.example\n');
-      await migration.must('transfer', { pass: 'final' }, debug);
-      await migration.must('activate', {}, debug);
-      await here.arrived('new', ids[0] ?? '');
-      await waitFor(
-        'both of the alias',
-        60,
-        async () => (await here.copies('new', ids[1] ?? '')) === 2,
-      );
-      const rows = await lab
-        .host('new')
-        .mustSh('mariadb -BN qmail -e "select distinct uid, gid from mailbox"');
-      expect(rows).toBe('6100\t6100\n');
-      expect(logs.join('\n')).not.toContain('lab-Sql-Passw0rd');
-      await migration.must('rollback');
-      const back = await lab
-        .host('old')
-        .mustSh(
-          'mariadb -BN qmail -e "select count(*) > 0 from virtual; select distinct alias_host from alias order by 1"',
-        );
-      expect(back).toBe('1\n\nelsewhere.example\n');
-      const stray = await here.send('old', everybody[0]);
-      await here.arrived('old', stray);
-    },
-  );
+  const ask = (side: 'old' | 'new', text: string) =>
+    here.lab.host(side).mustSh('mariadb -BN qmail -e "$1"', [text]);
+  const redirected =
+    'select count(*) from virtual; select distinct alias_host from alias order by 1; select host from rcpthosts';
+
+  test('before NEW is activated its tables send back what came there', {
+    timeout: 300_000,
+  }, async () => {
+    await here.upTo('freeze');
+    expect(await ask('old', redirected)).toBe('0\n\nelsewhere.example\norchard.example\n');
+    const ids = [await here.send('old', everybody[0]), await here.send('new', everybody[0])];
+    await here.migration.must('rollback');
+    ids.push(await here.send('new', everybody[0]));
+    await here.onceOn('old', ids);
+    expect(await here.copies('new', ids[1] ?? '')).toBe(0);
+  });
+
+  test('tables move with their numbers, hosts are redirected, no password is told', {
+    timeout: 300_000,
+  }, async () => {
+    await here.upTo('freeze');
+    const ids = [
+      await here.send('old', everybody[0]),
+      await here.send('old', 'team@orchard.example'),
+    ];
+    for (const stage of ['transfer', 'activate'] as const)
+      await here.migration.must(stage, stage === 'transfer' ? { pass: 'final' } : {}, {
+        debug: true,
+      });
+    await here.arrived('new', ids[0] ?? '');
+    await waitFor(
+      'both of the alias',
+      60,
+      async () => (await here.copies('new', ids[1] ?? '')) === 2,
+    );
+    expect(await ask('new', 'select distinct uid, gid from mailbox')).toBe('6100\t6100\n');
+  });
+
+  test('rows that NEW has got since go back with their numbers', { timeout: 300_000 }, async () => {
+    await here.lab.host('new').mustSh('cp -a /mail/u001 /mail/late; rm -f /mail/late/Maildir/*/*');
+    await ask(
+      'new',
+      `insert into mailbox values ('late', 6100, 6100, '/mail/late', 'Späť''s', 'Plain');
+       insert into virtual values ('late', 'late', 'orchard.example'), ('late', 'late', 'later.example');
+       insert into rcpthosts values ('later.example');
+       insert into alias values ('alias', 'two@orchard.example', 'late', '');
+       update mailbox set password = 'new-one' where username = 'u001';
+       delete from virtual where username = 'u006'; delete from mailbox where username = 'u006'`,
+    );
+    const onNew = await here.send('new', 'late@orchard.example');
+    await here.arrived('new', onNew);
+    await here.migration.must('rollback', {}, { debug: true });
+    const rows = await ask(
+      'old',
+      `select uid, gid, home, password from mailbox where username = 'late';
+       select password from mailbox where username = 'u001';
+       select count(*) from mailbox where username = 'u006'; select distinct uid from mailbox;
+       select distinct alias_host from alias order by 1`,
+    );
+    expect(rows).toBe("5000\t5000\t/mail/late\tSpäť's\nnew-one\n0\n5000\n\nelsewhere.example\n");
+    const strays = [
+      await here.send('old', 'late@later.example'),
+      await here.send('new', 'late@later.example'),
+    ];
+    await here.onceOn('old', [onNew, ...strays]);
+    expect(logs.join('\n')).not.toMatch(/lab-Sql-Passw0rd|new-one/);
+  });
 });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createTransport } from 'nodemailer';
+import { expect } from 'vitest';
 import { Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
 import { waitFor } from '../lab/process.ts';
@@ -99,6 +100,31 @@ export class QmailScene {
       .host(side)
       .sh('find /var/qmail/queue/mess -type f -exec grep -lF -- "$1" {} + | wc -l', [messageId]);
     return Number(stdout.trim());
+  }
+
+  /** All stages up to that one, on a migration that has not begun or was rolled back. */
+  async upTo(last: 'freeze' | 'final' | 'active'): Promise<void> {
+    const { migration } = this;
+    await migration.must('prepare');
+    await migration.must('transfer', { pass: 'live' });
+    await migration.must('freeze');
+    if (last === 'freeze') return;
+    await migration.must('transfer', { pass: 'final' });
+    if (last === 'active') await migration.must('activate');
+  }
+
+  /** Each message has come to that host once, and waits nowhere. */
+  async onceOn(side: Side, ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      await this.arrived(side, id);
+      expect([id, await this.copies(side, id), await this.queued('old', id)]).toEqual([id, 1, 0]);
+    }
+  }
+
+  /** Each message waits in OLD's queue, and is in no mailbox there. */
+  async waitsOnOld(ids: readonly string[]): Promise<void> {
+    for (const id of ids)
+      expect([id, await this.copies('old', id), await this.queued('old', id)]).toEqual([id, 0, 1]);
   }
 
   /** Freezes as soon as the lowered TTL allows it. */

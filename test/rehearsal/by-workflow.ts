@@ -16,6 +16,8 @@ export interface WorkflowMove {
   readonly form: (typeof forms)[number];
   /** The runner dies in the final pass; then a second dispatch goes on, or all is begun again. */
   readonly death?: (typeof afterDeath)[number] | undefined;
+  /** Jobs of the first live pass, each with a part of the mailboxes. Default: as plan says. */
+  readonly shards?: string;
   /** Text of a workflow of the user's that calls migrate.yml; the first dry run goes by it. */
   readonly caller?: string;
 }
@@ -53,13 +55,13 @@ export function byWorkflow(
 
 async function moveFrom(
   desk: Desk,
-  { form, death, caller }: WorkflowMove,
+  { form, death, caller, shards }: WorkflowMove,
   system: RehearsedSystem,
   scene: Scene,
 ): Promise<Moved> {
   const { lab, options } = scene;
   await desk.must({ 'dry-run': 'true' }, caller === undefined ? 'migrate.yml' : 'caller.yml');
-  await desk.must({ form, until: 'transfer-live' });
+  await desk.must({ form, until: 'transfer-live', ...(shards ? { shards } : {}) });
   await desk.untilLowTtl();
   const queue = watchQueue(lab);
   const rest = { form, until: 'drain', from: 'freeze' };

@@ -45,13 +45,19 @@ export class LocalMirror {
   }
 
   /** One pass. Rejects with what the program says when it fails. */
-  pass(source: Side, target: Side, kind = 'store'): Promise<MirrorResult> {
-    return this.#run(['send', source.folder, ...this.#ends(source, target, kind)]);
+  pass(source: Side, target: Side, kind = 'store', part = '1/1'): Promise<MirrorResult> {
+    return this.#run(['send', part, source.folder, ...this.#ends(source, target, kind)]);
   }
 
   /** A pass that is killed, at both ends, after so many milliseconds, if it has not ended by then. */
   async cut(source: Side, target: Side, milliseconds: number): Promise<void> {
-    const args = [this.#program, 'send', source.folder, ...this.#ends(source, target, 'store')];
+    const args = [
+      this.#program,
+      'send',
+      '1/1',
+      source.folder,
+      ...this.#ends(source, target, 'store'),
+    ];
     const child = spawn('perl', args, { stdio: 'ignore', detached: true });
     const ended = new Promise((resolve) => child.on('close', resolve));
     const timer = setTimeout(() => {
@@ -63,7 +69,7 @@ export class LocalMirror {
 
   /** A pass of its own process; its end lies in the folder. */
   async detach(source: Side, target: Side, run: string): Promise<void> {
-    await this.#run(['detach', run, source.folder, ...this.#ends(source, target, 'store')]);
+    await this.#run(['detach', run, '1/1', source.folder, ...this.#ends(source, target, 'store')]);
   }
 
   /** Opens a connection for a pass to come. */

@@ -44,7 +44,9 @@ async function liveLiveFinal(
 ): Promise<Readonly<Record<string, number>>> {
   const store = new RandomStore(source.root, random);
   for (let live = Math.floor(random() * 3); live > 0; live -= 1) {
-    const pass = mirror.pass(source, target);
+    const parts = random() < 0.3 ? 1 + Math.floor(random() * 3) : 1;
+    const part = 1 + Math.floor(random() * parts);
+    const pass = mirror.pass(source, target, 'store', `${part}/${parts}`);
     if (isCautious) await changeMeanwhile(store, random, pass);
     await pass;
     await newTick(mirror);

@@ -321,19 +321,26 @@ describe('run', () => {
     return { ...running, end: () => writeFileSync(stop, '') };
   }
 
+  /** Seconds that no other run of these tests sleeps. */
+  const own = 100_000 + process.pid;
+
   it.each([
     ['runs', ''],
     ['sleeps through SIGTERM', "trap '' TERM; "],
     ['was stopped', 'kill -STOP $$; '],
+    ['has a session of its own below it', `setsid sh -c ": > $1.below; exec sleep ${own}" & `],
   ])('is ended by a takeover while it %s', async (_, first) => {
     well(['lock', 'a', '90', '0']);
     const started = join(temporary, 'started');
     const text = `: > "$1"; ${first}while :; do sleep 0.01; done`;
     const running = background(['run', '1', 'sh', '-c', text, 'sh', started]);
     await until(() => existsSync(started), 'the command has started');
+    if (first.includes('below'))
+      await until(() => existsSync(`${started}.below`), 'its session has started');
     expire();
     expect(well(['lock', 'b', '90', '0'])).toBe('2');
     expect(await running.ended).toMatchObject({ code: null });
+    expect(spawnSync('pgrep', ['-fx', `sleep ${own}`]).stdout.toString()).toBe('');
     expect(readdirSync(join(base, 'lock/run'))).toEqual([]);
   });
 

@@ -76,10 +76,19 @@ end_former() { # NUMBER
     process=\${rest%%.*}
     group=\${rest#*.}; group=\${group%.*}
     if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
-      end_group "$group"
+      # A server that it is may have started sessions, each in a group of its own.
+      groups=$(groups_below "$process" | sort -u)
+      for each in $groups; do [ "$each" = "\${own%.*}" ] || end_group "$each"; done
     fi
     rm -f -- "$entry"
   done
+}
+
+groups_below() { # PROCESS -> its group, and those of all that it has started
+  each=$(started "$1")
+  printf '%s\n' "\${each%.*}"
+  children=$(cat "/proc/$1/task"/*/children 2>/dev/null || :)
+  for child in $children; do groups_below "$child"; done
 }
 
 end_group() { # GROUP

@@ -15,7 +15,7 @@ reserve() {
 
 make_room() {
   [ -e "$base/reserve" ] || return 0
-  free=$(df --output=avail -k -- "$base" | sed -n 2p)
+  free=$(df -Pk -- "$base" | awk 'NR == 2 { print $4 }')
   if [ "$((free * 1024))" -lt "$room" ]; then rm -f -- "$base/reserve"; fi
 }
 `;

@@ -5,8 +5,9 @@ import type { MailContext } from '../mail-system.ts';
 import { activateSteps } from '../postfix-dovecot/activate.ts';
 import { runCmdeploy } from './cmdeploy.ts';
 import type { RelayIni } from './ini.ts';
+import { closedRelay, probeAsUser } from './probe.ts';
 import { demandRelay, noCreateFile } from './relay.ts';
-import { enabledOnNew, startedFirst, startedLast } from './units.ts';
+import { enabledOnNew, startedLast } from './units.ts';
 
 /**
  * On NEW. All of it stands still since `prepare`, so each service starts here for the first time, with
@@ -15,9 +16,11 @@ import { enabledOnNew, startedFirst, startedLast } from './units.ts';
  * (`deployedSteps`).
  */
 export function activateRelay(context: MailContext): readonly Step[] {
-  const steps = activateSteps(context, startedFirst);
+  const steps = activateSteps(context, closedRelay);
   return steps.flatMap((step) =>
-    step.id === 'open' ? [accountsAsOnOld(context), step, openRelay(context)] : [step],
+    step.id === 'open'
+      ? [...probeAsUser(context), accountsAsOnOld(context), step, openRelay(context)]
+      : [step],
   );
 }
 

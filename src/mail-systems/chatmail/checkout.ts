@@ -17,7 +17,7 @@ export interface Checkout {
 export async function readCheckout(path: string | undefined): Promise<Checkout> {
   if (path === undefined)
     throw new UserError(
-      'input cmdeploy: is missing, and provision: cmdeploy needs it. Give the path of your checkout of the relay repository, or set NEW up yourself and write provision: prepared',
+      'input cmdeploy: is missing, and the migration file asks for cmdeploy. Give the path of your checkout of the relay repository, or set NEW up yourself and write provision: prepared',
     );
   const folder = resolve(path);
   const text = await readFile(join(folder, 'scripts/cmdeploy'), 'utf8').catch(() => undefined);

@@ -4,13 +4,16 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { bans } from '../postfix-dovecot/checks.ts';
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
 import { latePort } from '../postfix-dovecot/names.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { room } from '../room.ts';
 import { type Checkout, readCheckout } from './checkout.ts';
 import { dnsChecks } from './dns-checks.ts';
+import { freezesByCmdeploy } from './freeze.ts';
 import { differences, type RelayIni } from './ini.ts';
+import { probePorts } from './probe.ts';
 import { carriedBy, type Relay, readRelay, storesOf } from './relay.ts';
 
 /** Everything about a relay and its new host that can be wrong before anything is touched. */
@@ -39,6 +42,8 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
     ...empty,
     ...ports,
     ...(await dnsChecks(context, there.ini)),
+    ...(await certificate(old, there.ini)),
+    ...(await bans(context)),
     ...(await unsynced(old)),
     ...(await outgoing(context)),
     ...(await python(context)),
@@ -66,18 +71,20 @@ function domainOf({ migration, old }: MailContext, ini: RelayIni): Finding[] {
 async function checkoutOf(
   context: MailContext,
 ): Promise<Finding | { readonly found: Checkout | undefined }> {
-  const { migration, runner, new: target } = context;
-  if (migration.provision !== 'cmdeploy') return { found: undefined };
-  if (migration.new.user !== 'root')
-    return blocks(
-      `${target.label}: cmdeploy logs in as root, the migration file as ${migration.new.user}`,
-      'set new.user: root, or set NEW up yourself and write provision: prepared',
-    );
-  if (migration.new.jump !== undefined)
-    return blocks(
-      `${target.label}: cmdeploy is not run through a jump host from here`,
-      'set NEW up yourself and write provision: prepared',
-    );
+  const { migration, runner, old, new: target } = context;
+  const hosts = [
+    ...(migration.provision === 'cmdeploy' ? [target] : []),
+    ...(freezesByCmdeploy(context) ? [old] : []),
+  ];
+  if (hosts.length === 0) return { found: undefined };
+  for (const host of hosts) {
+    const { user } = migration[host.role];
+    if (user !== 'root')
+      return blocks(
+        `${host.label}: cmdeploy logs in as root, the migration file as ${user}`,
+        `set ${host.role}.user: root, or set NEW up yourself, and write provision: prepared and chatmail.freeze: systemd`,
+      );
+  }
   try {
     return { found: await readCheckout(runner.checkout) };
   } catch (error) {
@@ -199,7 +206,7 @@ async function emptyNew(
   const [found, accounts] = await Promise.all([
     emptiness(target, {
       stores,
-      doorPorts: [migration['late-mail'].port, latePort(migration)],
+      doorPorts: [migration['late-mail'].port, latePort(migration), ...probePorts],
     }),
     target.read(
       script(
@@ -227,13 +234,23 @@ async function emptyNew(
   ];
 }
 
-/** Ports of a relay, and who may be found there (deployers.py of cmdeploy looks for the same). */
-const relayPorts: ReadonlyMap<number, readonly string[]> = new Map([
-  [53, ['unbound']],
-  [80, ['nginx', 'acmetool']],
-  [443, ['nginx']],
-  [8443, ['nginx']],
-]);
+/** Ports of a relay, and who may be found there (deployers.py of cmdeploy looks for the same, and ends there). */
+const relayPorts: readonly (readonly [ports: readonly number[], programs: readonly string[]])[] = [
+  [
+    [25, 465, 587, 10025, 10026],
+    ['master', 'smtpd'],
+  ],
+  [
+    [143, 993],
+    ['dovecot', 'imap-login'],
+  ],
+  [[10080, 10081, 10082, 10083], ['filtermail']],
+  [[53], ['unbound']],
+  [[80], ['nginx', 'acmetool']],
+  [[402], ['acmetool']],
+  [[443, 8443], ['nginx']],
+  [[3340], ['iroh-relay']],
+];
 
 async function foreignPorts(target: MailHost): Promise<Finding[]> {
   const result = await target.read(script('ss -Hltnp', [], { purpose: 'list the listeners' }));
@@ -241,7 +258,7 @@ async function foreignPorts(target: MailHost): Promise<Finding[]> {
   for (const line of result.stdout.toString('utf8').split('\n')) {
     const port = Number(/:(\d+)\s+\S+\s/.exec(line)?.[1]);
     const program = /users:\(\("([^"]+)"/.exec(line)?.[1] ?? '';
-    const ours = relayPorts.get(port);
+    const ours = relayPorts.find(([ports]) => ports.includes(port))?.[1];
     if (ours === undefined || ours.includes(program)) continue;
     const text = `${target.label}: ${program || 'a program'} listens on port ${port}, which the relay needs`;
     // cmdeploy stops and masks this one itself.
@@ -286,6 +303,37 @@ async function python({ migration, new: target }: MailContext): Promise<Finding[
   return result.code === 0
     ? []
     : [blocks(`${target.label}: python3 is not there, and cmdeploy needs it`, 'install python3')];
+}
+
+/** Days before its end at which a certificate should have been renewed long ago (acmetool: 30). */
+const dueDays = 14;
+
+/** What moves must serve for a while: renewal on NEW needs names that point there. */
+async function certificate(old: MailHost, ini: RelayIni): Promise<Finding[]> {
+  const result = await old.read(
+    script(
+      `certificate=$1; seconds=$2; name=$3
+       case $(openssl x509 -in "$certificate" -noout -checkhost "$name" 2>/dev/null) in
+         *'does match'*) ;;
+         *) echo other ;;
+       esac
+       openssl x509 -in "$certificate" -noout -checkend "$seconds" > /dev/null 2>&1 || echo due`,
+      [ini.certificate, String(dueDays * 86_400), ini.domain],
+      { purpose: 'look at the certificate' },
+    ),
+  );
+  const said = result.stdout.toString('utf8').trim().split('\n');
+  const faults = [
+    ...(said.includes('other') ? [`is not for ${ini.domain}`] : []),
+    ...(said.includes('due') ? [`ends within ${dueDays} days`] : []),
+  ];
+  if (faults.length === 0) return [];
+  return [
+    warns(
+      `${old.label}: its certificate ${faults.join(' and ')} (${printable(ini.certificate)})`,
+      'have it renewed on OLD first (`acmetool reconcile`): what moves is what clients will see',
+    ),
+  ];
 }
 
 /** Not our doing, and no cure before the move; but whoever approves should know. */

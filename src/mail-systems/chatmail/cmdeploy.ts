@@ -20,7 +20,8 @@ const limitSeconds = 3600;
 /**
  * Runs `cmdeploy run` against a host, from the user's own checkout, on the runner. Its output goes
  * into the log as it comes, and is kept beside the reports. Nothing of it asks: the host's keys are
- * the pinned ones, and the key to log in with is in an agent that lives as long as this run.
+ * the pinned ones, and the key to log in with is in an agent that lives as long as this run. It gets
+ * to the host by our own connection, through a jump host too, and only as long as we hold the lock.
  * Throws `UserError` when it fails.
  */
 export async function runCmdeploy(
@@ -30,14 +31,13 @@ export async function runCmdeploy(
   options: readonly string[] = [],
 ): Promise<string> {
   const checkout = await readCheckout(context.runner.checkout);
-  // What it does to the host passes by hostctl: at least nobody may have taken the lock over by now.
-  await host.change(script(':', [], { purpose: 'look at the lock' }));
   const home = await mkdtemp(join(process.env.RUNNER_TEMP ?? tmpdir(), 'mail-cutover-ssh-'));
+  const server = await host.program(ownServer);
   let agent: ChildProcess | undefined;
   try {
     const socket = join(home, 'agent');
     agent = await startAgent(socket, home, context, host.role);
-    await writeSshFiles(home, context, host);
+    await writeSshFiles(home, server.port, host, context.migration[host.role]['host-keys']);
     const words = ['run', '--ssh-host', host.address, '--skip-dns-check', ...options];
     const log = join(
       process.env.RUNNER_TEMP ?? tmpdir(),
@@ -60,6 +60,7 @@ export async function runCmdeploy(
     return `${said} lines, kept in ${log}`;
   } finally {
     agent?.kill();
+    await server.close();
     await rm(home, { recursive: true, force: true });
   }
 }
@@ -98,19 +99,27 @@ async function startAgent(
 }
 
 /**
+ * The server that `cmdeploy` speaks with: an sshd(8) of its own on the host, which runs under our lock's
+ * number. hostctl's umask is for its own files.
+ */
+const ownServer = ['sh', '-c', 'umask 022; exec "$(command -v sshd || echo /usr/sbin/sshd)" -i'];
+
+/**
  * OpenSSH looks for its files in the home of the user's entry, not in `HOME`; the library that
  * `cmdeploy` logs in with besides looks in `HOME`. So there are both: files below `HOME`, and an `ssh`
- * in `PATH` that is told to read them.
+ * in `PATH` that is told to read them. Whatever they call the host, they get to `port` of the runner: a
+ * port, because with a `ProxyCommand` the library breaks off in the middle of a large upload.
  */
-async function writeSshFiles(home: string, context: MailContext, host: MailHost): Promise<void> {
-  const { port, jump } = context.migration[host.role];
-  if (jump !== undefined)
-    throw new UserError(
-      `${host.label}: cmdeploy can't be run through a jump host from here. Run it yourself, and write provision: prepared`,
-    );
+async function writeSshFiles(
+  home: string,
+  port: number,
+  host: MailHost,
+  keys: readonly string[],
+): Promise<void> {
   const folder = join(home, '.ssh');
   const config = [
     'Host *',
+    '  HostName 127.0.0.1',
     `  Port ${port}`,
     '  User root',
     '  StrictHostKeyChecking yes',
@@ -126,7 +135,7 @@ async function writeSshFiles(home: string, context: MailContext, host: MailHost)
   await mkdir(folder, { mode: 0o700 });
   await mkdir(join(home, 'bin'), { mode: 0o700 });
   await write(join(folder, 'config'), config.join('\n'), 0o600);
-  await write(join(folder, 'known_hosts'), await knownHosts(host, port, context), 0o600);
+  await write(join(folder, 'known_hosts'), await knownHosts(host, port, keys), 0o600);
   const ssh = await findSsh();
   const wrapper = `#!/bin/sh\nexec ${quote(ssh)} -F ${quote(join(folder, 'config'))} "$@"\n`;
   await write(join(home, 'bin/ssh'), wrapper, 0o700);
@@ -141,18 +150,20 @@ async function findSsh(): Promise<string> {
 }
 
 /** The host's own public keys, read over the pinned connection: those of them that are pinned. */
-async function knownHosts(host: MailHost, port: number, context: MailContext): Promise<string> {
+async function knownHosts(
+  host: MailHost,
+  port: number,
+  pinned: readonly string[],
+): Promise<string> {
   const result = await host.read(
     script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: 'read its public host keys' }),
   );
-  const pinned = context.migration[host.role]['host-keys'];
-  const name = port === 22 ? host.address : `[${host.address}]:${port}`;
   return result.stdout
     .toString('utf8')
     .split('\n')
     .map((line) => line.split(' '))
     .filter(([, blob = '']) => pinned.includes(fingerprint(Buffer.from(blob, 'base64'))))
-    .map(([type, blob]) => `${name} ${type} ${blob}\n`)
+    .map(([type, blob]) => `[127.0.0.1]:${port} ${type} ${blob}\n`)
     .join('');
 }
 

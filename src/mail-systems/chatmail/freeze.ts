@@ -1,6 +1,8 @@
 import type { Step } from '../../engine/step.ts';
+import { command } from '../../hosts/command.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { fence, fenced, holdSteps, runningUnits, stopSteps } from '../postfix-dovecot/freeze.ts';
+import { runCmdeploy } from './cmdeploy.ts';
 import { frozenUnits, servingUnits } from './units.ts';
 
 /** hostctl's `thaw` takes this group back. */
@@ -31,13 +33,43 @@ export function freezeSteps(context: MailContext): readonly Step[] {
   if (context.migration.freeze.mode === 'stop')
     return [
       ...stopSteps(context),
-      stopUnits(context, 'stop-relay', [...frozenUnits, ...servingUnits]),
+      stopRelay(context, 'stop-relay', [...frozenUnits, ...servingUnits]),
+      ...(freezesByCmdeploy(context) ? [disableMail(context)] : []),
     ];
   const closing = holdSteps(context, deliveryAgents).filter(({ id }) => id !== 'close-sessions');
-  return [...closing, stopUnits(context, 'close-sessions', frozenUnits)];
+  return [...closing, stopRelay(context, 'close-sessions', frozenUnits)];
 }
 
-function stopUnits(context: MailContext, id: string, units: readonly string[]): Step {
+/** Only OLD: NEW, in a rollback, is frozen by systemd. */
+export function freezesByCmdeploy({ migration, source }: MailContext): boolean {
+  return migration.chatmail?.freeze === 'cmdeploy' && source.role === 'old';
+}
+
+/**
+ * The published way, at the end: by now nothing is cut off by it, and the fence holds what it would
+ * start. Only the stage that stops mail: the others would upgrade an OLD that may have to serve again.
+ */
+function disableMail(context: MailContext): Step {
+  const { source } = context;
+  const units = ['dovecot.service', 'postfix.service'];
+  return {
+    id: 'disable-mail',
+    title: 'Let cmdeploy stop mail on OLD: stage activate, with --disable-mail',
+    done: async () => false,
+    do: async () => {
+      try {
+        return await runCmdeploy(context, source, 'activate', ['--disable-mail']);
+      } finally {
+        // It also keeps them from starting at boot, which would outlive a thaw.
+        await source.change(
+          command(['systemctl', 'enable', '-q', ...units], { purpose: 'let a thaw start them' }),
+        );
+      }
+    },
+  };
+}
+
+function stopRelay(context: MailContext, id: string, units: readonly string[]): Step {
   const { source } = context;
   return {
     id,

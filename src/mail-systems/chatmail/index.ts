@@ -1,46 +1,40 @@
-import { command } from '../../hosts/command.ts';
 import type { Contents, MailContext, MailStage, MailSystem } from '../mail-system.ts';
 import { forwardSteps } from '../postfix-dovecot/activate.ts';
-import { callersSteps } from '../postfix-dovecot/callers.ts';
 import { withoutNested } from '../postfix-dovecot/dovecot.ts';
-import { eraseStores } from '../postfix-dovecot/finish.ts';
-import { endForwardSteps } from '../postfix-dovecot/freeze.ts';
+import { postfixDovecot } from '../postfix-dovecot/index.ts';
 import { dovecotUnits, postfixUnits } from '../postfix-dovecot/names.ts';
-import { queueStatus, returnQueue, setAsideQueue } from '../postfix-dovecot/queue.ts';
-import { refusals } from '../postfix-dovecot/refusals.ts';
 import { activateRelay, deployedSteps } from './activate.ts';
+import { carryRelay } from './carry.ts';
 import { checks } from './checks.ts';
 import { fingerprint } from './fingerprint.ts';
 import { finishRelay, finishRemovesOfRelay } from './finish.ts';
 import { freezeSteps } from './freeze.ts';
-import { lateClientSteps } from './late-clients.ts';
 import { fenceRelay, prepareRelay, relayDoor } from './prepare.ts';
 import { carriedBy, demandRelay, storesOf } from './relay.ts';
 import { frozenUnits } from './units.ts';
 
 /**
  * A chatmail relay: Postfix, Dovecot and OpenDKIM in the one way that `cmdeploy` sets them up, with
- * the programs of its own around them. What Postfix and Dovecot need is the same as elsewhere and
- * comes from there.
+ * the programs of its own around them. What is not said here is as with every Postfix and Dovecot.
  */
 export const chatmail: MailSystem = {
+  ...postfixDovecot,
   name: 'chatmail',
-  freezeModes: ['hold', 'stop'],
-  service: { startTls: true, mailbox: 'imap' },
+  service: { ...postfixDovecot.service, submission: 587 },
+  // maximal_queue_lifetime of every relay (cmdeploy/src/cmdeploy/postfix/main.cf.j2).
+  sendersGiveUpDays: 2,
   async refusals(context) {
-    const [there, here] = await Promise.all([refusals(context.old), refusals(context.new)]);
+    const found = await postfixDovecot.refusals(context);
     // cmdeploy installs it, before the first pass.
     const isToBeInstalled = context.migration.provision === 'cmdeploy';
-    return [
-      ...there,
-      ...here.filter(
-        ({ text }) => !isToBeInstalled || !text.endsWith('the program rsync is missing'),
-      ),
-    ];
+    return found.filter(
+      ({ text }) =>
+        !isToBeInstalled ||
+        !text.startsWith(context.new.label) ||
+        !text.endsWith('the program rsync is missing'),
+    );
   },
-  async checks(context, fresh) {
-    return checks(context, fresh);
-  },
+  checks,
   contents,
   async writers() {
     return {
@@ -49,8 +43,8 @@ export const chatmail: MailSystem = {
     };
   },
   fingerprint,
+  carry: carryRelay,
   async steps(stage: MailStage, context: MailContext) {
-    const isStop = context.migration.freeze.mode === 'stop';
     switch (stage) {
       case 'prepare':
         return prepareRelay(context);
@@ -60,38 +54,19 @@ export const chatmail: MailSystem = {
         return relayDoor(context);
       case 'freeze':
         return freezeSteps(context);
-      case 'queue':
-        return isStop ? [setAsideQueue(context)] : [];
       case 'activate':
         return activateRelay(context);
-      case 'return-queue':
-        return isStop ? [returnQueue(context)] : [];
       case 'forward':
         // filtermail refuses mail that is not encrypted, and who sent that must hear it: so OLD's own
         // goes on judging, and what it took NEW takes.
-        return [
-          ...forwardSteps(context, 'source'),
-          ...lateClientSteps(context),
-          ...deployedSteps(context),
-        ];
-      case 'end-forward':
-        return endForwardSteps(context);
-      case 'drain':
-        return callersSteps(context);
+        return [...forwardSteps(context, 'source'), ...deployedSteps(context)];
       case 'finish':
         return finishRelay(context);
-      // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.
-      case 'late':
-      case 'after-rollback':
-        return [];
+      default:
+        return postfixDovecot.steps(stage, context);
     }
   },
-  queue: (host) => queueStatus(host),
-  async flush(host) {
-    await host.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
-  },
   removes: finishRemovesOfRelay,
-  erase: eraseStores,
 };
 
 async function contents(context: MailContext): Promise<Contents> {

@@ -27,7 +27,7 @@ const filters = [
 ] as const;
 
 /** Its 443 carries IMAP and submission as well, parted by ALPN. */
-const web = ['nginx.service', 'fcgiwrap.socket', 'fcgiwrap.service'] as const;
+export const web = ['nginx.service', 'fcgiwrap.socket', 'fcgiwrap.service'] as const;
 
 const others = [
   'acmetool-redirector.service',

@@ -6,7 +6,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { onlyProtocols, readDovecot } from './dovecot.ts';
+import { readDovecot } from './dovecot.ts';
 import {
   demandPostfix,
   has,
@@ -18,10 +18,27 @@ import {
   untilLoaded,
 } from './freeze.ts';
 import { names } from './names.ts';
+import type { Postfix } from './postfix.ts';
 import { releaseQueue } from './queue.ts';
 
 const group = 'probe';
 const probeSeconds = 60;
+
+/** How NEW runs until it opens: what the world could reach is closed. */
+export interface Closing {
+  /** Units that must run before Dovecot and Postfix do. */
+  readonly before: readonly string[];
+  /** Settings of Dovecot. */
+  readonly dovecot: string;
+  /** Listeners of Postfix, on the loopback only, that are made for the probe: name and entry of master.cf(5). */
+  readonly listeners: (postfix: Postfix) => ReadonlyMap<string, string>;
+}
+
+export const onlyDeliveries: Closing = {
+  before: [],
+  dovecot: 'protocols = lmtp',
+  listeners: () => new Map(),
+};
 
 /**
  * On NEW, after ownership was taken: it starts with no public listener, a probe message goes
@@ -29,8 +46,7 @@ const probeSeconds = 60;
  */
 export function activateSteps(
   context: MailContext,
-  /** Units that must run before Dovecot and Postfix do. */
-  before: readonly string[] = [],
+  closing: Closing = onlyDeliveries,
 ): readonly Step[] {
   const { new: target, migration } = context;
   return [
@@ -38,7 +54,7 @@ export function activateSteps(
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
       done: () => serving(target),
-      do: () => startClosed(context, before),
+      do: () => startClosed(context, closing),
     },
     {
       id: 'probe',
@@ -120,29 +136,36 @@ export function forwardSteps(
   ];
 }
 
-/** All listeners but the door stay closed; Dovecot only takes deliveries. */
-async function startClosed(context: MailContext, before: readonly string[]): Promise<string> {
+/** Of the listeners of Postfix only the door stays, and what nobody but the host itself can reach. */
+async function startClosed(context: MailContext, closing: Closing): Promise<string> {
   const { new: target, migration } = context;
   const dovecot = await readDovecot(target);
   if (!dovecot)
     throw new UserError(
       `${target.label}: Dovecot is not installed. Install and configure it first`,
     );
+  const postfix = await demandPostfix(target);
+  const listeners = closing.listeners(postfix);
   await target.edit('block', [group, 'protocols', dovecot.configFile], {
-    stdin: onlyProtocols(dovecot, 'lmtp'),
+    stdin: closing.dovecot,
     purpose: 'keep the protocols closed',
   });
+  for (const [name, entry] of listeners)
+    await target.edit('master', [group, `probe-${name}`, `${name}/inet`, entry], {
+      purpose: 'make a listener for the probe',
+    });
+  const open = [...ownListeners(postfix), ...listeners.keys(), migration['late-mail'].port];
   await target.edit('postconf', [
     group,
     'master_service_disable',
-    `!${migration['late-mail'].port}.inet inet`,
+    `${open.map((name) => `!${name}/inet`).join(' ')} inet`,
   ]);
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
   // Those that did not run before NEW was fenced, too.
-  if (before.length > 0)
+  if (closing.before.length > 0)
     await target.change(
-      command(['systemctl', 'start', ...before], { purpose: 'start what mail needs' }),
+      command(['systemctl', 'start', ...closing.before], { purpose: 'start what mail needs' }),
     );
   await target.change(
     command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
@@ -150,6 +173,13 @@ async function startClosed(context: MailContext, before: readonly string[]): Pro
     }),
   );
   return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
+}
+
+/** Inet services that filters on the host hand mail back to. */
+function ownListeners({ services }: Postfix): readonly string[] {
+  return [...services.keys()]
+    .filter((key) => /^(?:127\.0\.0\.1|\[::1\]|localhost):.*\/inet$/.test(key))
+    .map((key) => key.slice(0, -'/inet'.length));
 }
 
 async function serving(host: MailHost): Promise<boolean> {
@@ -162,7 +192,8 @@ async function serving(host: MailHost): Promise<boolean> {
   return result.code === 0;
 }
 
-async function closedForProbe(host: MailHost): Promise<boolean> {
+/** Whether only the probe can reach it yet. */
+export async function closedForProbe(host: MailHost): Promise<boolean> {
   const result = await host.read(
     script('[ -d "$1" ]', [`${host.folder}/undo/${group}`], {
       allow: [0, 1],

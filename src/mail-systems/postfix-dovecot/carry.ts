@@ -30,8 +30,13 @@ const doorGroup = 'door';
 /** For how many sessions of one user from one address the other host makes room: all come from one. */
 const sessionsOfOne = 1000;
 
-export function carriedPorts({ migration }: MailContext): readonly number[] {
-  return migration['late-clients'].carry.flatMap((name) => [...carried[name]]);
+/** What is carried where the migration file does not say: all that a relay's clients use. */
+const carriedOfRelay = ['submission', 'imap', 'web'] as const;
+
+export function carriedPorts({ migration }: Pick<MailContext, 'migration'>): readonly number[] {
+  const isRelay = migration['mail-system'] === 'chatmail';
+  const wanted = migration['late-clients'].carry ?? (isRelay ? carriedOfRelay : []);
+  return wanted.flatMap((name) => [...carried[name]]);
 }
 
 /** Carries the ports of the source that were asked for to the target; none where none was. */
@@ -107,7 +112,7 @@ async function carryOne(context: MailContext, port: number, program: string): Pr
   const about = `[Unit]\nDescription=mail-cutover ${migration.name}: port ${port}, carried to ${address}\n# Only as long as service is with the other host.\nConditionPathExists=${source.folder}/released\n`;
   const files = {
     socket: `${about}[Socket]\nListenStream=${port}\n[Install]\nWantedBy=sockets.target\n`,
-    service: `${about}Requires=${unit}.socket\nAfter=${unit}.socket\n[Service]\nExecStart=${program} --connections-max=4000 ${address}:${port}\nUser=nobody\nNoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nLimitNOFILE=16384\n`,
+    service: `${about}Requires=${unit}.socket\nAfter=${unit}.socket\n[Service]\nExecStart=${program} --connections-max=10000 ${address}:${port}\nUser=nobody\nNoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nLimitNOFILE=65536\n`,
   };
   for (const [kind, text] of Object.entries(files)) {
     const path = `/etc/systemd/system/${unit}.${kind}`;

@@ -3,6 +3,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { room } from '../room.ts';
+import { carriedPorts } from './carry.ts';
 import { copyChecks } from './copy-checks.ts';
 import { type Dovecot, mailLocation as location, mailPaths, readDovecot } from './dovecot.ts';
 import { emptiness } from './emptiness.ts';
@@ -295,8 +296,9 @@ function dovecotChecks(context: MailContext, there: Dovecot, here: Dovecot): Fin
 }
 
 /** Programs that shut out an address by its failed log-ins, and would see OLD's for all carried clients. */
-async function bans({ migration, new: target }: MailContext): Promise<Finding[]> {
-  if (migration['late-clients'].carry.length === 0) return [];
+export async function bans(context: MailContext): Promise<Finding[]> {
+  if (carriedPorts(context).length === 0) return [];
+  const { new: target } = context;
   const result = await target.read(
     script(
       'for name in fail2ban-client crowdsec sshguard denyhosts; do if command -v "$name" > /dev/null; then printf "%s " "$name"; fi; done',

@@ -4,7 +4,7 @@ import type { Host } from '../../hosts/host.ts';
 import {
   mailLocation,
   mailPaths,
-  onlyProtocols,
+  noProtocols,
   parseSettings,
   readDovecot,
   withoutNested,
@@ -269,19 +269,8 @@ describe('Dovecot 2.4', () => {
   });
 
   it('has no protocol called none', () => {
-    const dovecot = {
-      settings,
-      version: '2.4.1',
-      configFile: '',
-      paths: [],
-      files: [],
-      unknown: [],
-    };
-    expect(onlyProtocols(dovecot)).toBe('protocols = ');
-    expect(onlyProtocols(dovecot, 'lmtp')).toBe('protocols = lmtp');
-    expect(onlyProtocols({ ...dovecot, settings: parseSettings(printed) })).toBe(
-      'protocols = none',
-    );
+    expect(noProtocols({ settings })).toBe('protocols =');
+    expect(noProtocols({ settings: parseSettings(printed) })).toBe('protocols = none');
   });
 
   it.each([

@@ -80,10 +80,9 @@ export function mailLocation({ settings }: Pick<Dovecot, 'settings'>): string {
     : `${settings.get('mail_driver') ?? ''}:${path}`;
 }
 
-/** The line that leaves only `protocols`: 2.3 knows `none`, 2.4 takes it for the name of one. */
-export function onlyProtocols(dovecot: Dovecot, ...protocols: readonly string[]): string {
-  const none = isLater(dovecot) ? '' : 'none';
-  return `protocols = ${protocols.length > 0 ? protocols.join(' ') : none}`;
+/** The line that closes every protocol: 2.3 knows `none`, 2.4 takes it for the name of one. */
+export function noProtocols(dovecot: Pick<Dovecot, 'settings'>): string {
+  return isLater(dovecot) ? 'protocols =' : 'protocols = none';
 }
 
 /**

@@ -3,6 +3,7 @@ import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { finishedGroup, type MailContext } from '../mail-system.ts';
+import { carriedPorts } from './carry.ts';
 import { fence, fenced, has, runningUnits, stopUnits } from './freeze.ts';
 import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
 import { countQueue } from './queue.ts';
@@ -75,7 +76,7 @@ export function finishRemoves(context: MailContext): readonly string[] {
     'OLD: Postfix and Dovecot are stopped and may not start again',
     `OLD: ${routes}, the transports ${transport} and ${hold}, and the settings that route mail to NEW`,
     `NEW: the listeners ${door} and ${lateDoor}, and ${clients}`,
-    ...(migration['late-clients'].carry.length > 0
+    ...(carriedPorts(context).length > 0
       ? ['OLD: the ports that carry clients on to NEW; NEW: the limits that were lifted for them']
       : []),
     `both: ${certificate}, the timer of the freeze, the data by which stages are undone`,

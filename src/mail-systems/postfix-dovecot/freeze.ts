@@ -4,7 +4,7 @@ import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { stopAsking, takeBackLate } from './asking.ts';
-import { onlyProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
+import { noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
@@ -369,7 +369,7 @@ async function closeSessions(source: MailHost): Promise<string> {
   if (!dovecot) return 'no Dovecot';
   // Not stopped: smtpd on port 25 dies without the auth and policy sockets that Dovecot serves.
   await source.edit('block', [group, 'protocols', dovecot.configFile], {
-    stdin: onlyProtocols(dovecot),
+    stdin: noProtocols(dovecot),
     purpose: 'close the protocols',
   });
   await source.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));

@@ -31,6 +31,8 @@ export const postfixDovecot: MailSystem = {
   name: 'postfix-dovecot',
   freezeModes: ['hold', 'stop'],
   service: { startTls: true, mailbox: 'imap' },
+  // RFC 5321 section 4.5.4.1: at least four or five.
+  sendersGiveUpDays: 4,
   async refusals({ old, new: target }) {
     const [there, here] = await Promise.all([refusals(old), refusals(target)]);
     return [...there, ...here];

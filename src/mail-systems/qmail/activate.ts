@@ -237,6 +237,7 @@ export function giveBackSteps(context: MailContext): readonly Step[] {
         await restoreControl(target);
         await redirectControl(back);
         await withoutNames(back);
+        if (migration.qmail?.variant === 'mysql') await redirectTables(back);
         await openRole(target, 'send');
         await tell(target, ['alrm']);
         await target.edit('put', ['forwarding'], { stdin: relay(back) });

@@ -8,6 +8,8 @@ import { readHomes } from './homes.ts';
 import { tell } from './program.ts';
 
 /**
+ * Both ways: an account that was made on NEW since it serves goes back too.
+ *
  * users/assign has numbers of users and groups in it, which differ between the hosts: it is written
  * anew for the target, by names, and qmail-newu(8) makes the table that qmail-lspawn(8) reads.
  */
@@ -26,7 +28,7 @@ export function assignSteps(context: MailContext): readonly Step[] {
       title: `Write users/assign on ${called(target)}, with its own numbers`,
       done: async () => {
         const text = await wanted();
-        return text === undefined || text === (await content(target, file));
+        return text === undefined || text === translated(await content(target, file), new Map());
       },
       do: async () => {
         const text = await wanted();
@@ -104,7 +106,7 @@ export async function sameNames(
   const missing = names.filter(([key]) => !found.has(key)).map(([, name]) => name);
   if (missing.length > 0)
     throw new UserError(
-      `${target.label}: ${[...new Set(missing)].join(', ')} does not exist there, but has mail on ${called(source)}. Create it (its number may differ), then run prepare again`,
+      `${target.label}: ${[...new Set(missing)].join(', ')} does not exist there, but has mail on ${called(source)}. Create it (its number may differ), then run this stage again`,
     );
   return found;
 }

@@ -15,16 +15,18 @@ import {
   virtualDomains,
 } from './control.ts';
 import { withDatabase } from './database.ts';
-import { relay } from './freeze.ts';
 import { type Homes, readHomes, storesOf } from './homes.ts';
 import { ask } from './program.ts';
 import { readQueue } from './queue.ts';
+import { wayToNew } from './way-to-new.ts';
 
 const lookScript = String.raw`
 say() { printf '%s\t%s\n' "$1" "$2"; }
 system=$(uname -s)
 if [ "$system" != Linux ] || ! find --version 2>/dev/null | grep -q GNU; then say gnu "$system"; exit 0; fi
 for tool in rsync perl flock awk od sha256sum; do command -v "$tool" >/dev/null || say tool "$tool"; done
+if ! flock --help 2>&1 | grep -q -- ' -E'; then say tool 'flock of util-linux 2.22 or newer'; fi
+if ! ssh -Q key 2>/dev/null | grep -q ssh-ed25519; then say tool 'ssh of OpenSSH 6.5 or newer'; fi
 if [ -e /.dockerenv ]; then say inside /.dockerenv; fi
 if [ -e /run/.containerenv ]; then say inside /run/.containerenv; fi
 if [ ! -x "$1/bin/qmail-send" ] || [ ! -d "$1/queue/mess" ]; then say qmail "$1"; fi
@@ -99,7 +101,7 @@ export async function checks(
     ...strangeDomains(old, there),
     ...unknownDomains(context, there),
     ...(await services(old, target)),
-    ...relayAddress(context),
+    ...(await wayToNew(context, there, here)),
     ...(await lifetime(context, there)),
     ...(await mboxes(context, there, homes)),
     ...(await homesOnNew(context, homes)),
@@ -208,18 +210,6 @@ async function services(old: MailHost, target: MailHost): Promise<Finding[]> {
     }
   }
   return found;
-}
-
-/** qmail-remote(8) speaks IPv4 only. */
-function relayAddress(context: MailContext): Finding[] {
-  return relay(context).includes(':')
-    ? [
-        blocks(
-          `OLD can't send to ${relay(context)}: qmail-remote knows no IPv6`,
-          'name an IPv4 address of NEW in new.public-addresses, or as new.address',
-        ),
-      ]
-    : [];
 }
 
 const dayBefore = 86_400;

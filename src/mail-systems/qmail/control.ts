@@ -36,7 +36,7 @@ hostname
 for name; do
   file=$qmail/control/$name
   if [ "$when" = before ]; then
-    for group in freeze homing configuration; do
+    for group in freeze homing configuration accepted; do
       record=$(ls -d "$base/undo/$group"/[0-9][0-9][0-9][0-9]-control-"$name" 2>/dev/null || :)
       if [ -n "$record" ]; then
         if [ -s "$record/before" ]; then file=$base/undo/saved/$group-control-$name; else file=/nowhere; fi
@@ -112,6 +112,15 @@ export function movedNames(control: Control): readonly string[] {
   const virtual = virtualDomains(control).filter(({ prepend }) => prepend !== '');
   const names = [...locals(control), ...virtual.map(({ name }) => name)];
   return [...new Set(names)].filter((name) => name !== '' && !ownNames.test(name)).sort();
+}
+
+/** What qmail-smtpd(8) takes mail for; suffixes begin with a dot. */
+export function acceptedNames(control: Control): ReadonlySet<string> {
+  const names = [
+    ...lines(control.files.get('rcpthosts')),
+    ...lines(control.files.get('morercpthosts')),
+  ];
+  return new Set(names.map((name) => name.toLowerCase()));
 }
 
 /** What stays local on a host whose names have gone. */

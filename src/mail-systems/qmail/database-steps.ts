@@ -1,12 +1,18 @@
 import type { Step } from '../../engine/step.ts';
-import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { sameNames } from './assign.ts';
-import { me, readControl } from './control.ts';
 import { query, tables, withDatabase } from './database.ts';
 import { has, mark } from './marks.ts';
+
+/** For mysqldump(1): what can be loaded into tables that are there. */
+const rowsOnly = [
+  '--no-create-info',
+  '--skip-add-locks',
+  '--skip-disable-keys',
+  '--complete-insert',
+] as const;
 
 /** Undo records on NEW of what was in its tables before. */
 const accounts = 'accounts';
@@ -80,7 +86,7 @@ async function keepTables(host: MailHost): Promise<void> {
 }
 
 async function numbersOf(host: MailHost, context: MailContext) {
-  return query(host, context.migration, 'select distinct uid, gid from mailbox');
+  return query(host, context.migration, 'select uid, gid from mailbox');
 }
 
 async function renumber(context: MailContext): Promise<string> {
@@ -117,15 +123,56 @@ async function makeMaildirs({ target, migration }: MailContext): Promise<number>
   return rows.length;
 }
 
+/**
+ * The way back: what NEW's tables hold now is what OLD's tables become when it serves again, in place
+ * of its own rows from before. Until then OLD's tables stay redirected.
+ */
+function rowsBack(context: MailContext): Step {
+  const { source, target } = context;
+  return {
+    id: 'rows-back',
+    title: `Keep the rows of ${called(source)} for ${called(target)}, which loads them when it serves again`,
+    done: () => has(source, 'tables-redirected'),
+    do: async () => {
+      await install(source);
+      await install(target);
+      const dumped = await source.read(
+        command([program(source), 'dump', ...rowsOnly, ...tables], { purpose: 'dump the rows' }),
+      );
+      const rows = [
+        'start transaction;',
+        ...tables.map((table) => `delete from ${table};`),
+        // Clients from before 2024 don't know this line of newer dumpers.
+        dumped.stdout.toString('latin1').replace(/^\/\*M?!999999.*\n/, ''),
+        await renumber(context),
+        'commit;',
+      ].join('\n');
+      await target.change(
+        script(
+          `for record in "$1"/undo/freeze/[0-9][0-9][0-9][0-9]-database; do
+             if [ -e "$record/kind" ]; then
+               exec "$1/bin/hostctl" put "undo/freeze/\${record##*/}/before"
+             fi
+           done
+           exec "$1/bin/hostctl" record freeze database qmailctl:database tables`,
+          [target.folder],
+          { stdin: Buffer.from(rows, 'latin1'), purpose: 'keep the rows' },
+        ),
+      );
+      return `${(await numbersOf(source, context)).length} mailboxes`;
+    },
+  };
+}
+
 /** `freeze` by redirect: what the tables hold for moved names must not be local either. */
 export function databaseStep(context: MailContext): readonly Step[] {
   const { source, migration } = context;
   if (migration.qmail?.variant !== 'mysql') return [];
   return [
-    ...(source.role === 'old' ? loadSteps(context) : []),
+    ...(source.role === 'old' ? loadSteps(context) : [rowsBack(context)]),
     {
       id: 'redirect-tables',
-      title: `Turn aliases and virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,
+      title: `Turn virtual hosts in the tables on ${called(source)} to ${called(context.target)}`,
       done: () => has(source, 'tables-redirected'),
       do: () => redirectTables(context),
     },
@@ -133,25 +180,14 @@ export function databaseStep(context: MailContext): readonly Step[] {
 }
 
 /**
- * As in the article: accepted hosts first, so that no name is refused meanwhile; then aliases that
- * stay on this host get the other's name; then the virtual hosts go. What brings it back is recorded
- * before, as statements on rows: a table is never gone for a moment.
+ * As in the article: accepted hosts first, so that no name is refused meanwhile; then the virtual hosts
+ * go. Aliases with an empty host stay as they are: that means this host's own name, which is routed to
+ * the other host like all that move, and comes home like them when the redirect is taken back. What
+ * brings the rows back is recorded before, as statements on rows: a table is never gone for a moment.
  */
-export async function redirectTables(context: MailContext): Promise<string> {
-  const { source, target, migration } = context;
+export async function redirectTables({ source, migration }: MailContext): Promise<string> {
   if (await has(source, 'tables-redirected')) return 'done before';
   await install(source);
-  const other = me(await readControl(target, migration));
-  const name = `'${other.replaceAll(/[^A-Za-z0-9.-]/g, '')}'`;
-  const taken = await query(
-    source,
-    migration,
-    `select count(*) from alias where alias_host = ${name}`,
-  );
-  if (Number(taken[0]?.[0]) > 0 && !(await has(source, 'undo/freeze')))
-    throw new UserError(
-      `${source.label}: table alias names ${other} already, so what is redirected could not be told from it. Correct these rows first`,
-    );
   const added = await query(
     source,
     migration,
@@ -159,7 +195,6 @@ export async function redirectTables(context: MailContext): Promise<string> {
   );
   const hosts = added.map(([host = '']) => `'${host.replaceAll(/[^A-Za-z0-9._-]/g, '')}'`);
   const back = [
-    `update alias set alias_host = '' where alias_host = ${name};`,
     'delete from virtual;',
     ...(hosts.length > 0 ? [`delete from rcpthosts where host in (${hosts.join(', ')});`] : []),
   ];
@@ -167,7 +202,7 @@ export async function redirectTables(context: MailContext): Promise<string> {
     script(
       `umask 077
        { printf 'start transaction;\\n'; cat; } > "$1/tables.sql"
-       "$2" dump --no-create-info --skip-add-locks --skip-disable-keys --complete-insert virtual >> "$1/tables.sql"
+       "$2" dump ${rowsOnly.join(' ')} virtual >> "$1/tables.sql"
        printf 'commit;\\n' >> "$1/tables.sql"
        "$1/bin/hostctl" record freeze database qmailctl:database tables < "$1/tables.sql"
        rm -f -- "$1/tables.sql"`,
@@ -179,7 +214,6 @@ export async function redirectTables(context: MailContext): Promise<string> {
     command([program(source), 'load'], {
       stdin: `insert into rcpthosts (host) select distinct virtual_host from virtual where virtual_host not in (select host from rcpthosts);
 start transaction;
-update alias set alias_host = ${name} where alias_host = '';
 delete from virtual;
 commit;
 `,
@@ -187,5 +221,5 @@ commit;
     }),
   );
   await mark(source, 'tables-redirected');
-  return `aliases to ${other}`;
+  return `${hosts.length} hosts are accepted that were not`;
 }

@@ -27,7 +27,7 @@ db=$(value db)
 client=$(command -v mariadb || command -v mysql)
 dumper=$(command -v mariadb-dump || command -v mysqldump)
 sql() { "$client" --defaults-extra-file="$options" --batch --skip-column-names "$db"; }
-dump() { "$dumper" --defaults-extra-file="$options" --skip-comments --single-transaction --no-tablespaces "$db" "$@"; }
+dump() { "$dumper" --defaults-extra-file="$options" --default-character-set=binary --skip-comments --single-transaction --no-tablespaces "$db" "$@"; }
 `;
 
 /** Rows of a query, columns parted by tabs as mysql(1) does in batch mode. */

@@ -3,17 +3,11 @@ import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import {
-  movedNames,
-  pathOf,
-  readControl,
-  remainingLocals,
-  routesTo,
-  writeControl,
-} from './control.ts';
+import { pathOf, readControl, remainingLocals, routesTo, writeControl } from './control.ts';
 import { databaseStep } from './database-steps.ts';
 import { readHomes } from './homes.ts';
 import { has, mark, unmark } from './marks.ts';
+import { namesOf, noteNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
 
@@ -127,17 +121,11 @@ function redirectStep(context: MailContext): Step {
 export async function redirectControl(context: MailContext): Promise<readonly string[]> {
   const { source, migration } = context;
   const control = await readControl(source, migration);
-  const names = await namesOf(context);
-  const noted = [pathOf(migration), ...names].map((line) => `${line}\n`).join('');
-  await source.edit('put', ['qmail'], { stdin: noted, purpose: 'note the names that move' });
+  // Those of both hosts: whoever serves takes mail for either (stage zero of the article).
+  const names = await namesOf(source, migration);
+  await noteNames(source, migration, names);
   await writeControl(source, group, 'smtproutes', routesTo(control, names, relay(context)));
   return names;
-}
-
-/** The names of both hosts: whoever serves takes mail for either (stage zero of the article). */
-export async function namesOf(context: MailContext): Promise<readonly string[]> {
-  const control = await readControl(context.source, context.migration);
-  return [...new Set([...movedNames(control), ...context.migration.domains])].sort();
 }
 
 export async function withoutNames({ source, migration }: MailContext): Promise<void> {

@@ -21,6 +21,7 @@ export const qmail: MailSystem = {
   name: 'qmail',
   freezeModes: ['hold'],
   service: { startTls: false, mailbox: 'pop3' },
+  sendersGiveUpDays: 4,
   async refusals({ old, new: target, migration }) {
     const [there, here] = await Promise.all([
       refusals(old, migration),
@@ -49,7 +50,7 @@ export const qmail: MailSystem = {
         return freezeSteps(context);
       case 'queue':
         return context.source.role === 'new'
-          ? []
+          ? assignSteps(context)
           : [noteStuck(context), ...assignSteps(context), ...loadSteps(context)];
       case 'activate':
         return activateSteps(context);

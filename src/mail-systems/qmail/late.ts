@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Step } from '../../engine/step.ts';
+import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { rsyncList } from '../../transfer/rsync-pass.ts';
@@ -9,6 +10,7 @@ import { pathOf } from './control.ts';
 import { holdLocal, sticky, waitingLocally } from './freeze.ts';
 import { readHomes, storesOf } from './homes.ts';
 import { has } from './marks.ts';
+import { newNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { queueStatus } from './queue.ts';
 import { until } from './until.ts';
@@ -148,13 +150,17 @@ export function drainSteps(context: MailContext): readonly Step[] {
       do: async () => {
         const quiet = migration.options['drain-quiet-seconds'] * 1000;
         let since = performance.now();
+        let told = Number.NEGATIVE_INFINITY;
         let sum = 0;
         await releaseLocal(old);
         while (performance.now() - since < quiet) {
           const { messages } = await queueStatus(old, migration);
           if (messages > 0) {
             since = performance.now();
-            log.info(`${messages} messages for the moved names wait on OLD`);
+            if (since - told > 10_000) {
+              log.info(`${messages} messages for the moved names wait on OLD`);
+              told = since;
+            }
             await tell(old, ['alrm']);
           }
           if (messages === 0 && (await ask(old, 'agents')) === '' && (await late(context)) > 0) {
@@ -186,6 +192,19 @@ async function late({ old, migration }: MailContext): Promise<number> {
 export function beforeReturn(context: MailContext): readonly Step[] {
   const { source: fresh, target: old, migration } = context;
   return [
+    {
+      id: 'names-back',
+      title: 'Check that OLD knows every name that NEW takes mail for',
+      done: async () => false,
+      do: async () => {
+        const names = await newNames(fresh, old, migration);
+        if (names.length > 0)
+          throw new UserError(
+            `${fresh.label}: it takes mail for ${names.join(', ')} by now, which ${old.label} never did, so it would bounce there. Take these names out of locals and virtualdomains on NEW and send HUP to qmail-send, then run rollback again; or stay on NEW`,
+          );
+        return undefined;
+      },
+    },
     holdLocal(old),
     {
       id: 'catch-up',

@@ -5,25 +5,30 @@ import type { MailContext } from '../mail-system.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { assignSteps } from './assign.ts';
 import {
+  acceptedNames,
+  type Control,
   lines,
   locals,
   me,
   movedNames,
-  pathOf,
   readControl,
   virtualDomains,
   writeControl,
 } from './control.ts';
 import { loadSteps } from './database-steps.ts';
 import { keepFingerprint } from './fingerprint.ts';
-import { mailboxPorts, namesOf } from './freeze.ts';
+import { mailboxPorts } from './freeze.ts';
 import { homingStep } from './homing.ts';
 import { has, mark, unmark } from './marks.ts';
+import { namesOf, noteNames, noteOwnNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
 
 /** Undo records on both hosts of what `prepare` adds to their control files. */
 export const configuration = 'configuration';
+
+/** The same of what a rollback leaves: with `redirect` NEW goes on taking mail, and sends it to OLD. */
+const accepted = 'accepted';
 
 export function prepareSteps(
   context: MailContext,
@@ -38,10 +43,9 @@ export function prepareSteps(
       do: async () => {
         await keepFingerprint(old, context.migration);
         await keepFingerprint(target, context.migration);
-        const noted = [pathOf(context.migration), ...(await namesOf(context))];
-        for (const host of [old, target]) {
-          await host.edit('put', ['qmail'], { stdin: noted.map((line) => `${line}\n`).join('') });
-        }
+        const names = await namesOf(old, context.migration);
+        for (const host of [old, target]) await noteNames(host, context.migration, names);
+        await noteOwnNames(target, context.migration);
         return undefined;
       },
     },
@@ -180,7 +184,7 @@ function stageZeroNew(context: MailContext): Step {
       readControl(old, migration),
       readControl(target, migration, 'now'),
     ]);
-    return { here, add: additions(there, here) };
+    return { here, add: additions(there, here, await namesOf(old, migration)) };
   };
   return {
     id: 'stage-zero-new',
@@ -192,7 +196,8 @@ function stageZeroNew(context: MailContext): Step {
         if (add[name].length === 0) continue;
         const before = name === 'locals' ? locals(here) : lines(here.files.get(name));
         const text = [...before, ...add[name]].map((line) => `${line}\n`).join('');
-        await writeControl(target, configuration, name, text);
+        const stays = name === 'rcpthosts' && migration.qmail?.strategy === 'redirect';
+        await writeControl(target, stays ? accepted : configuration, name, text);
       }
       return Object.entries(add)
         .filter(([, names]) => names.length > 0)
@@ -202,12 +207,11 @@ function stageZeroNew(context: MailContext): Step {
   };
 }
 
-type Control = Awaited<ReturnType<typeof readControl>>;
-
-function additions(there: Control, here: Control): Additions {
+/** `all`: those of tables too, which have hosts of their own to accept, but not on a host that gave back. */
+function additions(there: Control, here: Control, all: readonly string[]): Additions {
   const virtual = new Set(virtualDomains(here).map(({ name }) => name));
   const local = new Set(locals(here));
-  const accepted = acceptedNames(here);
+  const taken = acceptedNames(here);
   const names = movedNames(there);
   const virtualThere = new Map(virtualDomains(there).map(({ name, prepend }) => [name, prepend]));
   return {
@@ -218,16 +222,8 @@ function additions(there: Control, here: Control): Additions {
       .filter((name) => virtualThere.has(name) && !virtual.has(name) && !local.has(name))
       .map((name) => `${name}:${virtualThere.get(name)}`),
     rcpthosts:
-      here.files.get('rcpthosts') === undefined ? [] : names.filter((name) => !accepted.has(name)),
+      here.files.get('rcpthosts') === undefined ? [] : all.filter((name) => !taken.has(name)),
   };
-}
-
-function acceptedNames(control: Control): ReadonlySet<string> {
-  return new Set(
-    [...lines(control.files.get('rcpthosts')), ...lines(control.files.get('morercpthosts'))].map(
-      (name) => name.toLowerCase(),
-    ),
-  );
 }
 
 /** OLD takes mail for NEW's own name and sends it on, but never delivers it. */

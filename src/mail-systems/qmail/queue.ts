@@ -2,7 +2,8 @@ import type { Migration } from '../../config/schema.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import type { QueueStatus } from '../mail-system.ts';
-import { movedNames, pathOf, readControl } from './control.ts';
+import { pathOf } from './control.ts';
+import { namesOf } from './names.ts';
 
 /** A message as qmail-qread(8) lists it. */
 export interface Queued {
@@ -68,11 +69,8 @@ function isOf(address: string, names: readonly string[]): boolean {
 }
 
 export async function queueStatus(host: MailHost, migration: Migration): Promise<QueueStatus> {
-  const [queue, control] = await Promise.all([
-    readQueue(host, migration),
-    readControl(host, migration),
-  ]);
-  const waiting = waitingFor(queue, [...movedNames(control), ...migration.domains]);
+  const [queue, names] = await Promise.all([readQueue(host, migration), namesOf(host, migration)]);
+  const waiting = waitingFor(queue, names);
   const born = waiting.map((message) => message.born);
   return {
     messages: waiting.length + queue.todo,

@@ -44,7 +44,7 @@ sub apart {
     exit 5 if $said ne "ready\n";
 }
 
-# detach RUN FOLDER ITEMS COMMAND...: a pass whose progress and end lie in RUN, for whoever looks.
+# detach RUN PART/PARTS FOLDER ITEMS COMMAND...: a pass whose progress and end lie in RUN, for whoever looks.
 sub detach {
     my ($run, @rest) = @_;
     unlink map { "$run/$_" } qw(code out fault progress total pid);

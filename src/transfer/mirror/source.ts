@@ -10,11 +10,15 @@ $count{$_} = 0 for qw(listed looked sent bytes unstable);
 my ($noted_token, @item_of, @name_of, @path_of, @key_of, @first_of, @noted);
 my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some files did, 'g' gone
 
+# A part of the mailboxes only; and those of the others, by item and path. See there.
+my ($part, $parts, %elsewhere) = (1, 1);
+
 # Of a detached pass: its folder, and how far it is.
 my ($run_folder, $doing, $told, $seen, $seen_bytes) = (undef, 'comparing', 0, 0, 0);
 
 sub send_all {
-    ($folder, my $items_file, my @command) = @_;
+    (my $which, $folder, my $items_file, my @command) = @_;
+    ($part, $parts) = split m{/}, $which;
     lap('start');
     lock_folder($folder);
     my $child = connect_to(@command);
@@ -37,14 +41,15 @@ sub pass {
     my @queue = scan();
     lap('scan');
     greet();
-    my ($answer, @empty) = split ' ', expect_frame('H');
+    my $answer = expect_frame('H');
     lap('connect');
-    my $counter = 0;
-    if ($answer ne 'trusted') {
-        @queue = first_queue();
-        $counter = count_apart();
-        bring_by_tar($_, @command) for grep { $items[$_]{kind} eq 'store' } @empty;
+    my $is_trusted = $answer eq 'trusted';
+    forget_note() if !$is_trusted;
+    find_elsewhere() if $parts > 1;
+    if (!$is_trusted || $parts > 1) {
+        bring_new($_, @command) for stores();
         ($doing, $seen_bytes) = ('comparing', 0);
+        @queue = scan();
         lap('tar');
     }
     serve_queue(@queue);
@@ -55,7 +60,6 @@ sub pass {
     flush_frames();
     $count{answer} = expect_frame('E');
     lap('finish');
-    waitpid $counter, 0 if $counter && kill 'TERM', $counter;
 }
 
 # The first frame of the target: it runs, and its numbers look like ours.
@@ -103,54 +107,146 @@ sub show_progress {
     eval { put("$run_folder/progress", "$doing $seen $seen_bytes\n") };
 }
 
-sub count_apart {
-    return 0 unless defined $run_folder;
-    my $child = fork // return 0;
-    return $child if $child;
-    setpriority 0, 0, 10;
-    my ($messages, $bytes) = (0, 0);
-    my @folders = map { $_->{kind} eq 'file' ? () : "$_->{root}/." } @items;
-    while (defined(my $path = pop @folders)) {
-        chdir $path or next;
-        for my $name (eval { names_here() }) {
-            look($name) or next;
-            my $kind = found_kind($stat);
-            if ($kind eq 'd') { push @folders, "$path/$name" }
-            elsif ($kind eq 'f') { $messages++; $bytes += unpack 'x40 Q', $stat }
+sub show_total {
+    my ($messages, $bytes) = @_;
+    return unless defined $run_folder;
+    eval { put("$run_folder/total", "$messages $bytes\n") };
+}
+
+# --- parts ----------------------------------------------------------------------------------------
+# A pass may be one of several, each with a part of the mailboxes: it leaves those of the others alone,
+# but for changes in what earlier passes have brought. Which part has a mailbox follows from its path.
+sub find_elsewhere {
+    for my $item (stores()) {
+        for my $unit (units($item)) {
+            $elsewhere{"$item\0$unit"} = 1 if hash("$items[$item]{path}/$unit") % $parts != $part - 1;
         }
     }
-    eval { put("$run_folder/total", "$messages $bytes\n") };
-    POSIX::_exit(0);
+}
+
+# djb2
+sub hash {
+    my $hash = 5381;
+    $hash = ($hash * 33 + $_) & 0xffff_ffff for unpack 'C*', $_[0];
+    return $hash;
 }
 
 # --- the first time -------------------------------------------------------------------------------
-# Where the target has nothing, tar(1) at both ends brings the most of it: it needs a third of the
-# processor time a file. Whatever it misses, or finds half written, the listing after it puts right.
-my %tar_began; # by item
-sub bring_by_tar {
-    my ($index, @command) = @_;
+# Mailboxes that the target does not have at all are brought by tar(1) at both ends: it needs half of the
+# processor time a file. Their folders are noted before, as if a pass had just ended: what came, went or
+# changed while tar read is found as the next pass would find it, and no message is looked at twice.
+sub bring_new {
+    my ($item, @command) = @_;
     # Only over the door that knows the word.
-    return unless @command && $command[-1] =~ s/ mirror$/ tar $index/;
-    my $path = "$items[$index]{root}/.";
+    return unless @command && $command[-1] =~ s/ mirror$/ tar $item/;
+    my @units = map { [$_, note_tree($item, $_)] } grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
+    my ($messages, $bytes) = (0, 0);
+    for my $unit (@units) { $messages += $unit->[2]; $bytes += $unit->[3] }
+    show_total($messages, $bytes);
+    my @lacking = map { $units[$_] } ask_which('U', $item, @units) or return;
+    put("$folder/transfer-list", join '', map { "./$_->[0]\0" } @lacking);
+    my $is_whole = bring_by_tar($item, \@lacking, @command);
+    unlink "$folder/transfer-list";
+    my @installed = map { $lacking[$_] } ask_which('I', $item, @lacking);
+    return unless $is_whole;
+    $count{tar} += @installed;
+    remember($_->[1]) for @installed;
+}
+
+# Tells the target the names of mailboxes; it answers with the numbers of some.
+sub ask_which {
+    my ($letter, $item, @units) = @_;
+    send_frame($letter, pack 'n a*', $item, join "\0", map { $_->[0] } @units);
+    flush_frames();
+    return unpack 'N*', expect_frame($letter);
+}
+
+# The mailboxes of a store: the highest folders that hold a "cur". If the store itself is a mailbox, its
+# folders.
+sub units {
+    my ($item) = @_;
+    my (@units, @above);
+    push @above, '';
+    while (defined(my $name = pop @above)) {
+        my $path = full($items[$item], $name);
+        chdir $path or next;
+        my $all = $name eq '' && is_folder('cur');
+        for my $entry (names_here()) {
+            next unless is_folder($entry);
+            my $inner = $name eq '' ? $entry : "$name/$entry";
+            if ($all || is_folder("$entry/cur")) { push @units, $inner } else { push @above, $inner }
+        }
+    }
+    return @units;
+}
+
+sub stores { return grep { $items[$_]{kind} eq 'store' } 0 .. $#items }
+
+sub is_folder { return look($_[0]) && found_kind($stat) eq 'd' }
+
+# What the note would say of a folder and all below it; how many files, how many bytes.
+sub note_tree {
+    my ($item, $top) = @_;
+    my ($messages, $bytes, @records, @below) = (0, 0);
+    push @below, $top;
+    while (defined(my $name = pop @below)) {
+        my $path = full($items[$item], $name);
+        next unless look($path) && found_kind($stat) eq 'd' && chdir $path && look('.');
+        my ($key, @files, @inner) = lasting_key();
+        my $with_messages = holds_messages($name);
+        for my $entry (names_here()) {
+            next if syscall($statx_number, -100, $entry, 0x100, 0x7ff, $stat) != 0;
+            my ($links, $mode, $size) = unpack 'x16 L x8 S x10 Q', $stat;
+            my $kind = $mode >> 12; # 8 file, 4 folder, 10 symbolic link
+            if ($kind == 8) {
+                $messages++;
+                $bytes += $size;
+                if (!$with_messages || $entry !~ /^[0-9]+\../s) { push @files, 'f', $entry, lasting_key() }
+                elsif ($links > 1) {
+                    push @files, 'l', $entry, key();
+                    $key = $unknown if lasting_key() eq $unknown;
+                }
+            }
+            elsif ($kind == 4) { push @inner, "$name/$entry" }
+            elsif ($kind != 10) { refuse("$path/$entry") }
+        }
+        push @records, [$item, $name, $key, \@files];
+        push @below, reverse @inner;
+    }
+    return (\@records, $messages, $bytes);
+}
+
+sub refuse {
+    print STDERR "neither file, folder nor symbolic link: $_[0]\n";
+    exit 4;
+}
+
+my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
+# Whether all of it was read and written.
+sub bring_by_tar {
+    my ($item, $units, @command) = @_;
+    my $path = "$items[$item]{root}/.";
     pipe(my $from, my $to) or die "no pipe: $!\n";
     widen($to);
-    my $tar = start_program({ out => $to, close => $from }, qw(tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none -C), $path, '.');
+    my @words = (split(' ', $tar), '-C', $path, '--null', '-T', "$folder/transfer-list");
+    my $reader = start_program({ out => $to, close => $from }, @words);
     my $carrier = start_program({ in => $from, close => $to }, @command);
     close $_ for $from, $to;
-    my ($warmer, $rounds) = (0, 0);
+    my ($warmer, $rounds, $code) = (0, 0, 0);
     $doing = 'copying';
-    $tar_began{$index} = time;
-    while (waitpid($tar, POSIX::WNOHANG()) == 0) {
-        select undef, undef, undef, 0.2;
-        my ($got, $from_disk) = read_by($tar);
+    while (waitpid($reader, POSIX::WNOHANG()) == 0) {
+        select undef, undef, undef, 0.05;
+        my ($got, $from_disk) = read_by($reader);
         $seen_bytes = $got if $got > $seen_bytes;
         show_progress();
         # Much of it comes from the disk: somebody who asks for it ahead of tar makes it come faster.
-        $warmer = warm_apart($path, $tar) if !$warmer && $rounds++ == 2 && $from_disk > $got / 4;
+        $warmer = warm_apart($reader, map { "$path/$_->[0]" } @$units) if !$warmer && $rounds++ == 4 && $from_disk > $got / 4;
     }
+    # 1: files changed or went meanwhile (tar(1)).
+    my $is_read = $? >> 8 <= 1 && ($? & 127) == 0;
     waitpid $warmer, 0 if $warmer && kill 'TERM', $warmer;
     waitpid $carrier, 0;
-    $count{tar} += 1;
+    return $is_read && $? == 0;
 }
 
 sub start_program {
@@ -172,11 +268,11 @@ sub read_by {
 
 # Goes the way that tar goes, and asks the disk for each file before tar wants it; not too far ahead.
 sub warm_apart {
-    my ($root, $tar) = @_;
+    my ($reader, @stack) = @_;
     my $child = fork // return 0;
     return $child if $child;
     my ($asked, $got) = (0, 0);
-    my @stack = ($root);
+    @stack = reverse @stack;
     while (defined(my $path = pop @stack)) {
         look($path) or next;
         my $kind = found_kind($stat);
@@ -189,8 +285,8 @@ sub warm_apart {
             sysopen(my $file, $path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) or next;
             syscall($fadvise_number, fileno $file, 0, 0, 3);
             while ($asked > $got + 67_108_864) {
-                POSIX::_exit(0) unless -e "/proc/$tar/io";
-                last if $asked <= ($got = (read_by($tar))[0]) + 67_108_864;
+                POSIX::_exit(0) unless -e "/proc/$reader/io";
+                last if $asked <= ($got = (read_by($reader))[0]) + 67_108_864;
                 select undef, undef, undef, 0.01;
             }
         }
@@ -232,24 +328,40 @@ sub read_note {
     my @folders = unpack '(N N/a* a24 N)*', $folders;
     my $first = 0;
     for (my $index = 0; $index < @folders; $index += 4) {
-        my ($item, $name) = ($number[$folders[$index]], $folders[$index + 1]);
-        if (defined $item) {
-            $known{"$item\0$name"} = @item_of;
-            push @item_of, $item;
-            push @name_of, $name;
-            push @path_of, full($items[$item], $name);
-            push @key_of, $folders[$index + 2];
-            push @first_of, [$first, $first + $folders[$index + 3] * 3];
-        }
+        my $item = $number[$folders[$index]];
+        add_known($item, $folders[$index + 1], $folders[$index + 2], $first, $folders[$index + 3]) if defined $item;
         $first += $folders[$index + 3] * 3;
     }
-    for my $index (0 .. $#item_of) {
-        my ($from, $to) = $first_of[$index]->@*;
-        for (my $entry = $from; $entry < $to; $entry += 3) {
-            next if $noted[$entry] ne 'l';
-            push $holders{"$item_of[$index] " . unpack 'x4 Q', $noted[$entry + 2]}->@*, $index;
-        }
+}
+
+# A folder of the note, whose COUNT entries begin at FIRST in @noted.
+sub add_known {
+    my ($item, $name, $key, $first, $count) = @_;
+    my ($index, $end) = (scalar @item_of, $first + $count * 3);
+    $known{"$item\0$name"} = $index;
+    push @item_of, $item;
+    push @name_of, $name;
+    push @path_of, full($items[$item], $name);
+    push @key_of, $key;
+    push @first_of, [$first, $end];
+    for (my $entry = $first; $entry < $end; $entry += 3) {
+        push $holders{"$item " . unpack 'x4 Q', $noted[$entry + 2]}->@*, $index if $noted[$entry] eq 'l';
     }
+}
+
+sub remember {
+    for my $record ($_[0]->@*) {
+        my ($item, $name, $key, $files) = @$record;
+        my $first = @noted;
+        push @noted, @$files;
+        add_known($item, $name, $key, $first, @$files / 3);
+    }
+}
+
+sub forget_note {
+    (%known, %state, %holders) = ();
+    (@item_of, @name_of, @path_of, @key_of, @first_of, @noted) = ();
+    $noted_token = '';
 }
 
 sub write_note {
@@ -301,13 +413,6 @@ sub mark_gone {
     my ($item, $start) = ($item_of[$index], $name_of[$index] eq '' ? '' : "$name_of[$index]/");
     do { $state{$index++} = 'g' }
         while $index < @item_of && $item_of[$index] == $item && index($name_of[$index], $start) == 0;
-}
-
-sub first_queue {
-    (%known, %state, %holders) = ();
-    (@item_of, @name_of, @path_of, @key_of, @first_of, @noted) = ();
-    $noted_token = '';
-    return map { [$_, ''] } 0 .. $#items;
 }
 
 # Words such as d12: folder 12 differs. In as many processes as there are processors.
@@ -401,6 +506,7 @@ sub list {
     my ($common, @plain, @others, @below);
     my ($signs, $packed, $with_messages) = ('', '', holds_messages($name));
     $has_young_link = 0;
+    my $has_others = 0;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
     for my $entry (readdir $handle) {
         my $is_message = $with_messages && $entry =~ /^[0-9]+\../s;
@@ -419,6 +525,7 @@ sub list {
         $packed .= $other;
         next if substr($other, 0, 1) ne 'd';
         my $inner = $name eq '' ? $entry : "$name/$entry";
+        if ($elsewhere{"$item\0$inner"}) { $has_others = 1; next }
         push @below, [$item, $inner] unless is_known("$item\0$inner") || $listed{"$item\0$inner"};
     }
     my ($plain_mode, $plain_owner) = (0, 0);
@@ -426,7 +533,7 @@ sub list {
         my (undef, $plain_uid, $plain_gid, $bits) = unpack 'L L L S', $common;
         ($plain_mode, $plain_owner) = ($bits & 07777, owner($plain_uid, $plain_gid));
     }
-    $record->[2] = $unknown if $has_young_link;
+    $record->[2] = $unknown if $has_young_link || $has_others;
     push @$batch, [$item, $name, \@plain, \$signs, \@others];
     $$size += 1 + @plain + @others;
     $count{listed}++;
@@ -483,14 +590,12 @@ sub send_files {
 # One entry that was just looked at, packed; and what is noted and kept of it.
 sub entry {
     my ($item, $folder_name, $name, $is_message, $noted, $before, $others) = @_;
-    my ($nlink, $uid, $gid, $mode, $inode, $size, $changed, undef, $seconds, $nanoseconds) = fields();
+    my ($nlink, $uid, $gid, $mode, $inode, $size, undef, undef, $seconds, $nanoseconds) = fields();
     my ($kind, $must, $group, $shown) = (kind($mode), 0, 0, $name);
     my $is_linked = $kind eq 'f' && $nlink > 1;
     if ($kind eq 'f') {
         if (!$is_message) {
             my $proven = $before && ($before->{$name} // $unknown) eq key();
-            # As it was before tar read it: what the target has with this size and mtime is what tar brought.
-            $proven ||= defined $tar_began{$item} && $changed < $tar_began{$item} - $young;
             $must = $items[$item]{kind} eq 'store' && !$proven ? 1 : 0;
             push @$noted, 'f', $name, lasting_key();
         }
@@ -505,8 +610,7 @@ sub entry {
     }
     elsif ($kind eq 'l') { $shown = "$name\0" . (readlink($name) // return) }
     elsif ($kind eq '?') {
-        print STDERR "neither file, folder nor symbolic link: ", full($items[$item], $folder_name), "/$name\n";
-        exit 4;
+        refuse(full($items[$item], $folder_name) . "/$name");
     }
     push @$others, [$kind, $name, $size, $is_message, $is_linked ? "$item $inode" : undef, sign()];
     return pack $entry_form, $kind, $shown, $mode & 07777, owner($uid, $gid), $size, $seconds, $nanoseconds, $must, $group, $nlink;
@@ -576,7 +680,7 @@ sub serve {
             elsif ($other->[0] ne 'd') { push @opened, open_ahead($item, $name, $other->@[1 .. 5]) }
             else {
                 my $inner = $name eq '' ? $other->[1] : "$name/$other->[1]";
-                push @below, [$item, $inner] unless $listed{"$item\0$inner"};
+                push @below, [$item, $inner] unless $listed{"$item\0$inner"} || $elsewhere{"$item\0$inner"};
                 forget_below("$item\0$inner");
             }
         }

@@ -22,7 +22,7 @@ sub receive_all {
     # Need not be on disk: should a crash bring it back, the source's note is that of the same pass still,
     # and lists again every folder that this pass changes.
     unlink "$folder/transfer-token";
-    send_frame('H', $is_trusted ? 'trusted' : join ' ', 'no', grep { is_empty($items[$_]) } 0 .. $#items);
+    send_frame('H', $is_trusted ? 'trusted' : 'no');
     flush_frames();
     $folders_in_batch = 0;
     while (1) {
@@ -33,24 +33,64 @@ sub receive_all {
         elsif ($letter eq 'D') { compare($payload) }
         elsif ($letter eq 'O') { push @owners, ids(unpack 'n/a* N n/a* N', $payload) }
         elsif ($letter eq 'B') { settle_batch() }
+        elsif ($letter eq 'U') { lacking($payload) }
+        elsif ($letter eq 'I') { installed($payload) }
         elsif ($letter eq 'E') { finish($payload); last }
         else { die "unexpected frame: $letter\n" }
     }
 }
 
-sub is_empty {
-    my ($item) = @_;
-    opendir(my $handle, "$item->{root}/.") or return $! == POSIX::ENOENT;
-    return !grep { $_ ne '.' && $_ ne '..' } readdir $handle;
-}
+# --- what tar brings ------------------------------------------------------------------------------
+# Into a folder of its own, where no link of an earlier pass can lead it astray. From there the mailboxes
+# are renamed to their places.
+sub staging { return "$_[0]{root}/.mail-cutover.tar" }
 
-# Takes what tar sends, into the folder of one store.
 sub untar {
     my (undef, $items_file, $number) = @_;
     my $item = $number =~ /^[0-9]+$/ ? (read_items($items_file))[$number] : undef;
-    die "refused: no such store\n" unless $item && $item->{kind} eq 'store' && is_empty($item);
+    die "refused: no such store\n" unless $item && $item->{kind} eq 'store';
     -d $item->{root} or make_root($item->{root});
-    exec 'tar', '-x', '-p', '-b', '512', '--warning=none', '-C', "$item->{root}/." or die "can't run tar: $!\n";
+    my $staging = staging($item);
+    mkdir $staging, 0700 or die "can't make $staging: $!\n";
+    exec 'tar', '-x', '-p', '-b', '512', '--warning=none', '-C', $staging or die "can't run tar: $!\n";
+}
+
+# Answers which mailboxes are not here. What a tar that was cut off has left is put in its place before.
+sub lacking {
+    my ($number, @names) = named($_[0]);
+    my $item = $items[$number] // die "refused: no such item\n";
+    install($number, @names);
+    answer('U', grep { !look(full($item, $names[$_])) } 0 .. $#names);
+}
+
+sub installed { answer('I', install(named($_[0]))) }
+
+sub named { my ($number, $names) = unpack 'n a*', $_[0]; return ($number, split /\0/, $names) }
+
+sub answer {
+    my ($letter, @numbers) = @_;
+    send_frame($letter, pack 'N*', @numbers);
+    flush_frames();
+}
+
+# Mailboxes to their places, where nothing is. Returns the numbers of those that are there now.
+sub install {
+    my ($number, @names) = @_;
+    my $item = $items[$number] // die "refused: no such item\n";
+    my ($staging, @done) = staging($item);
+    look($staging) or return;
+    for my $index (0 .. $#names) {
+        my $name = $names[$index];
+        check_name($_) for split m{/}, $name, -1;
+        my ($from, $to) = ("$staging/$name", full($item, $name));
+        next if !look($from) || look($to);
+        my $above = make_real($item, parent($name));
+        touch_folder($above);
+        # Not if the place is on another file system: then it is sent.
+        push @done, $index if rename $from, $to;
+    }
+    remove_tree($staging);
+    return @done;
 }
 
 # The stores' own folders, by inode and mtime: one that was wiped, or put in place anew, is not the one

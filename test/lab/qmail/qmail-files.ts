@@ -38,15 +38,25 @@ export const hostName = (role: Role) => `${role}.${domains.virtual}`;
 /** qmail-control(9): `control/…`. */
 export function controlFiles(role: Role, isMysql: boolean): Readonly<Record<string, string>> {
   const me = hostName(role);
+  const own = { me: `${me}\n`, defaultdomain: `${domains.virtual}\n` };
+  const rest = isMysql ? { sqlserver: sqlServer } : {};
+  // NEW knows nobody's names but its own: the rest is the migration's to add.
+  if (role === 'new')
+    return {
+      ...own,
+      ...rest,
+      locals: `localhost\n${me}\n`,
+      rcpthosts: `localhost\n${me}\n`,
+      morercpthosts: '',
+    };
   const virtual = isMysql ? [] : [`${domains.virtual}:mail`];
   return {
-    me: `${me}\n`,
+    ...own,
+    ...rest,
     locals: `localhost\n${me}\n${domains.local}\n`,
     virtualdomains: [...virtual, `${domains.attic}:${domains.attic}`, ''].join('\n'),
     rcpthosts: `localhost\n${me}\n${domains.local}\n${isMysql ? '' : `${domains.virtual}\n`}`,
     morercpthosts: `${domains.attic}\n`,
-    defaultdomain: `${domains.virtual}\n`,
-    ...(isMysql ? { sqlserver: sqlServer } : {}),
   };
 }
 

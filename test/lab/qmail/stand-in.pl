@@ -2,14 +2,15 @@
 # A STAND-IN for qmail, for tests on machines that have no real one. It is not qmail and shares no code
 # with it: it does, in the way the manual pages tell, what the adapter touches, under the names of
 # qmail's programs. What differs on purpose: one process instead of many users, a queue that every user
-# may write, tables users/cdb and morercpthosts.cdb that are plain copies of their texts, no tcpto.
+# may write, tables users/cdb and morercpthosts.cdb that are plain copies of their texts, no tcpto, and
+# no fsync: a power cut of the lab's hosts leaves the page cache, so that a sync would cost much and
+# show nothing.
+#
+# tcpserver starts it for every connection: modules, which take four times as long to load as it takes
+# itself, are loaded where they are needed only.
 use strict;
 use warnings;
 no warnings 'exec';
-use Fcntl qw(:flock :seek O_WRONLY O_CREAT O_EXCL O_APPEND);
-use IO::Handle;
-use IO::Socket::INET;
-use POSIX ();
 
 my $qmail = '/var/qmail';
 my ($program) = $0 =~ m{([^/]+)$};
@@ -25,23 +26,63 @@ sub control {
   return [grep { length && !/^#/ } map { s/[ \t]+$//r } split /\n/, $text];
 }
 sub number { my $lines = control($_[0]); return $lines && @$lines ? $lines->[0] : $_[1] }
-sub host_name { my (undef, $name) = POSIX::uname(); return $name }
+sub host_name { return slurp('/proc/sys/kernel/hostname') =~ s/\n//r }
+sub date {
+  my @at = gmtime($_[0] // time);
+  return sprintf '%02d %s %d %02d:%02d:%02d', $at[3], (qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[$at[4]], $at[5] + 1900, @at[2, 1, 0];
+}
+
+# open(2), flock(2), waitpid(2) on Linux.
+use constant { O_WRONLY => 1, O_RDWR => 2, O_CREAT => 0100, O_EXCL => 0200, O_TRUNC => 01000, LOCK_EX => 2, WNOHANG => 1 };
+sub written {
+  my ($path, $flags, $mode, @text) = @_;
+  sysopen(my $file, $path, O_WRONLY | O_CREAT | $flags, $mode) or return;
+  my $inode = (stat $file)[1];
+  return print({$file} @text) && close($file) && $inode;
+}
 sub me { return number('me', host_name()) }
 
 # --- the MySQL patches, as far as the article tells of them -----------------------------------------
 sub has_tables { return -e "$qmail/control/sqlserver" }
-sub rows {
-  my ($query) = @_;
+# One line for mariadb(1): its words. The password goes by a file that is gone once it was read.
+sub client {
   my %value = map { /^(\S+)\s+(.*)$/ ? ($1, $2) : () } split /\n/, slurp("$qmail/control/sqlserver");
-  my $file = "/tmp/stand-in-sql.$$";
+  my $file = "/tmp/stand-in-sql.$$." . int rand 1e9;
   open(my $options, '>', $file) or return;
   chmod 0600, $file;
   print {$options} qq([client]\nhost="$value{server}"\nuser="$value{login}"\npassword="$value{password}"\n);
   close $options;
-  my @found = map { chomp; [split /\t/, $_, -1] } qx(mariadb --defaults-extra-file=$file -BN $value{db} -e "$query" 2>/dev/null);
-  my $failed = $?;
-  unlink $file;
-  return $failed ? undef : \@found; # a dead database is a temporary failure
+  return ($file, 'mariadb', "--defaults-extra-file=$file", '-BNn', $value{db});
+}
+
+# undef where the database does not answer: a dead one is a temporary failure. qmail-send keeps one
+# client for all that it asks ($kept), others start one.
+my ($keeps, $kept);
+sub rows {
+  my ($query) = @_;
+  my ($mine, $file) = $kept;
+  if (!$mine) {
+    require IPC::Open2;
+    ($file, my @words) = client() or return;
+    push @words, '--skip-reconnect';
+    $mine = {};
+    eval { IPC::Open2::open2($mine->{out}, $mine->{in}, "exec @words 2>/dev/null") } or return;
+    $kept = $mine if $keeps;
+  }
+  local $SIG{PIPE} = 'IGNORE';
+  my ($old, @found) = select $mine->{in};
+  $| = 1;
+  select $old;
+  print {$mine->{in}} "$query;\nselect '-- end';\n";
+  my $whole = 0;
+  while (my $line = readline $mine->{out}) {
+    chomp $line;
+    if ($line eq '-- end') { $whole = 1; last }
+    push @found, [split /\t/, $line, -1];
+  }
+  unlink $file if $file;
+  $kept = undef unless $whole;
+  return $whole ? \@found : undef;
 }
 sub word { return $_[0] =~ s/[^A-Za-z0-9\@._+-]//gr }
 
@@ -50,16 +91,11 @@ sub part { return sprintf '%s/queue/%s/%d/%d', $qmail, $_[0], $_[1] % $split, $_
 
 sub enqueue {
   my ($content, $sender, @recipients) = @_;
+  queue_folders() unless -d "$qmail/queue/pid";
   my $first = "$qmail/queue/pid/$$." . time . '.' . int rand 1e9;
-  sysopen(my $file, $first, O_WRONLY | O_CREAT | O_EXCL, 0644) or return;
-  my $id = (stat $file)[1];
-  print {$file} "Received: (stand-in $$ invoked by uid $<); " . POSIX::strftime('%d %b %Y %H:%M:%S -0000', gmtime) . "\n$content";
-  $file->flush && $file->sync or return;
+  my $id = written($first, O_EXCL, 0644, "Received: (stand-in $$ invoked by uid $<); " . date() . " -0000\n$content") or return;
   rename $first, part('mess', $id) or return;
-  open(my $envelope, '>', "$qmail/queue/intd/$id") or return;
-  print {$envelope} "u$<\0p$$\0F$sender\0", map { "T$_\0" } @recipients;
-  $envelope->flush && $envelope->sync or return;
-  close $envelope;
+  written("$qmail/queue/intd/$id", O_TRUNC, 0666, "u$<\0p$$\0F$sender\0", map { "T$_\0" } @recipients) or return;
   return link("$qmail/queue/intd/$id", "$qmail/queue/todo/$id") && unlink("$qmail/queue/intd/$id");
 }
 
@@ -73,7 +109,7 @@ sub queue_folders {
 }
 
 # --- qmail-send(8) ---------------------------------------------------------------------------------
-my (%locals, %virtual, %messages, %jobs, %limit, $default);
+my (%locals, %virtual, %messages, %jobs, %busy, $default);
 
 sub note {
   open(my $log, '>>', '/var/log/qmail-send.log') or return;
@@ -119,13 +155,9 @@ sub preprocess {
     push @{ $list{$channel} }, $address;
   }
   for my $channel (keys %list) {
-    open(my $file, '>', part($channel, $id)) or return;
-    print {$file} map { "T$_\0" } @{ $list{$channel} };
-    $file->flush && $file->sync;
+    written(part($channel, $id), O_TRUNC, 0666, map { "T$_\0" } @{ $list{$channel} }) or return;
   }
-  open(my $info, '>', part('info', $id)) or return;
-  print {$info} "F$sender\0";
-  $info->flush && $info->sync;
+  written(part('info', $id), O_TRUNC, 0666, "F$sender\0") or return;
   unlink "$qmail/queue/todo/$id";
   remember($id);
 }
@@ -159,15 +191,18 @@ sub begin {
   my $pid = fork // return;
   if ($pid == 0) {
     $SIG{$_} = 'DEFAULT' for qw(TERM HUP ALRM);
-    open(STDIN, '<', part('mess', $message->{id})) or POSIX::_exit(111);
+    $0 = "qmail-$channel"; # what ps and pgrep see
+    $keeps = $kept = undef;
+    $ENV{SENDER} = $message->{sender};
+    open(STDIN, '<', part('mess', $message->{id})) or exit 111;
     open(STDOUT, '>', $report);
     open(STDERR, '>&', \*STDOUT);
-    chmod 0666, $report;
     if ($channel eq 'local') { local_delivery($recipient->{address}, $message->{sender}) }
-    else { exec "$qmail/bin/qmail-remote", $recipient->{address} =~ /\@([^@]*)$/, $message->{sender}, $recipient->{address} }
-    POSIX::_exit(111);
+    else { run_remote($recipient->{address} =~ /\@([^@]*)$/, $message->{sender}, $recipient->{address}) }
+    exit 111;
   }
   $recipient->{running} = 1;
+  $busy{$channel}++;
   $jobs{$pid} = { message => $message, channel => $channel, recipient => $recipient, report => $report };
 }
 
@@ -176,12 +211,11 @@ sub local_delivery {
   my ($address, $sender) = @_;
   my ($local, $domain) = $address =~ /^(.*)@([^@]*)$/;
   my ($user, $uid, $gid, $home, $dash, $ext) = owner($local, $domain);
-  POSIX::_exit(111) unless defined $user;
-  chdir $home or do { print "Unable to switch to $home. (#4.3.0)"; POSIX::_exit(111) };
+  exit 111 unless defined $user;
+  chdir $home or fail(111, "Unable to switch to $home. (#4.3.0)");
   $( = $) = "$gid $gid";
-  POSIX::setgid($gid);
-  POSIX::setuid($uid);
-  exec "$qmail/bin/qmail-local", $user, $home, $local, $dash, $ext, $domain, $sender, $default;
+  ($<, $>) = ($uid, $uid);
+  run_local($user, $home, $local, $dash, $ext, $domain, $sender, $default);
 }
 
 sub owner {
@@ -225,13 +259,13 @@ sub finished {
   my $said = slurp($job->{report}) // '';
   unlink $job->{report};
   delete $recipient->{running};
+  $busy{$channel}--;
   note("$channel $recipient->{address}: $code $said");
   my $old = time - $message->{birth} > number('queuelifetime', 604_800);
   if ($code == 0 || $code == 100 || $old) {
-    if (open(my $file, '+<', part($channel, $message->{id}))) { # one byte: D for done
-      seek $file, $recipient->{at}, SEEK_SET;
-      print {$file} 'D';
-      $file->flush && $file->sync;
+    if (sysopen(my $file, part($channel, $message->{id}), O_RDWR)) { # one byte: D for done
+      sysseek $file, $recipient->{at}, 0;
+      syswrite $file, 'D';
     }
     $recipient->{done} = 1;
     $message->{bounce} .= "<$recipient->{address}>:\n$said\n\n" if $code != 0;
@@ -253,6 +287,9 @@ sub complete {
 sub run_send {
   $default = shift // './Maildir/';
   queue_folders();
+  require IO::Socket::INET; # once, for all that qmail-remote does
+  $keeps = 1;
+  %busy = (local => 0, remote => 0);
   my %limit = (local => number('concurrencylocal', 10), remote => number('concurrencyremote', 20));
   read_names();
   my ($stop, $again, $now) = (0, 0, 0);
@@ -261,7 +298,7 @@ sub run_send {
   $SIG{ALRM} = sub { $now = 1 };
   remember($_) for map { m{/(\d+)$} } glob "$qmail/queue/info/*/*";
   while (1) {
-    while ((my $pid = waitpid -1, POSIX::WNOHANG()) > 0) { finished($pid, $? >> 8 || ($? ? 111 : 0)) }
+    while ((my $pid = waitpid -1, WNOHANG) > 0) { finished($pid, $? >> 8 || ($? ? 111 : 0)) }
     if ($stop) { exit 0 unless %jobs }
     else {
       if ($again) { $again = 0; read_names() }
@@ -269,13 +306,13 @@ sub run_send {
         $now = 0;
         for my $message (values %messages) { $_->{next} = 0 for @{ $message->{local} // [] }, @{ $message->{remote} // [] } }
       }
-      preprocess($_) for map { m{/(\d+)$} } glob "$qmail/queue/todo/*";
+      my @todo = map { m{/(\d+)$} } glob "$qmail/queue/todo/*";
+      for (@todo > 20 ? @todo[0 .. 19] : @todo) { preprocess($_) unless $stop }
       for my $message (sort { $a->{birth} <=> $b->{birth} } values %messages) {
         for my $channel (qw(local remote)) {
           for my $recipient (@{ $message->{$channel} // [] }) {
             next if $recipient->{done} || $recipient->{running} || $recipient->{next} > time;
-            next if grep({ $_->{channel} eq $channel } values %jobs) >= $limit{$channel}; # 0: on hold
-            $ENV{SENDER} = $message->{sender};
+            next if $busy{$channel} >= $limit{$channel}; # 0: on hold
             begin($message, $channel, $recipient);
           }
         }
@@ -340,15 +377,14 @@ sub fail { print $_[1]; exit $_[0] }
 sub into_maildir {
   my ($maildir, $content) = @_;
   my $name = time . ".$$." . host_name();
-  sysopen(my $file, "$maildir/tmp/$name", O_WRONLY | O_CREAT | O_EXCL, 0600) or fail(111, 'Unable to chdir to maildir. (#4.2.1)');
-  print {$file} $content or fail(111, 'write');
-  $file->flush && $file->sync && close $file or fail(111, 'Temporary error on maildir delivery. (#4.3.0)');
+  written("$maildir/tmp/$name", O_EXCL, 0600, $content) or fail(111, 'Temporary error on maildir delivery. (#4.3.0)');
   link "$maildir/tmp/$name", "$maildir/new/$name" or fail(111, 'Temporary error on maildir delivery. (#4.3.0)');
   unlink "$maildir/tmp/$name";
 }
 
 # --- qmail-remote(8) -------------------------------------------------------------------------------
 sub run_remote {
+  require IO::Socket::INET;
   my ($host, $sender, @recipients) = @_;
   my ($relay, $port) = route(lc $host);
   my @servers = ($relay);
@@ -425,9 +461,12 @@ sub run_smtpd {
     elsif ($line =~ /^MAIL FROM:\s*<([^>]*)>/i) { ($sender, @recipients) = ($1); $reply->('250 ok') }
     elsif ($line =~ /^RCPT TO:\s*<([^>]*)>/i) {
       if (!defined $sender) { $reply->('503 MAIL first (#5.5.1)'); next }
-      my $good = $may->($1);
+      my $to = $1;
+      my ($domain) = $sender =~ /(\@.*)/;
+      if (grep { $_ eq $sender || $_ eq ($domain // '') } @{ control('badmailfrom') // [] }) { $reply->('553 sorry, your envelope sender is in my badmailfrom list (#5.7.1)'); next }
+      my $good = $may->($to);
       if (!defined $good) { $reply->('451 database (#4.3.0)') }
-      elsif ($good) { push @recipients, $1; $reply->('250 ok') }
+      elsif ($good) { push @recipients, $to; $reply->('250 ok') }
       else { $reply->("553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)") }
     }
     elsif ($line =~ /^DATA/i) {
@@ -457,6 +496,7 @@ sub run_smtpd {
 
 # --- qmail-popup(8), qmail-pop3d(8) ----------------------------------------------------------------
 sub run_popup {
+  require POSIX;
   my ($host, @check) = @_;
   $| = 1;
   print "+OK <$$." . time . "\@$host>\r\n";
@@ -555,7 +595,7 @@ sub run_inject {
   }
   local $/;
   my $message = <STDIN>;
-  $message = 'Date: ' . POSIX::strftime('%d %b %Y %H:%M:%S -0000', gmtime) . "\n$message" unless $message =~ /^Date:/mi;
+  $message = 'Date: ' . date() . " -0000\n$message" unless $message =~ /^Date:/mi;
   exit(enqueue($message, $sender, @to) ? 0 : 111);
 }
 
@@ -564,7 +604,7 @@ sub run_qread {
   for my $info (glob "$qmail/queue/info/*/*") {
     my ($id) = $info =~ m{/(\d+)$};
     my ($sender) = (slurp($info) // next) =~ /^F(.*)\0/s;
-    my $date = POSIX::strftime('%d %b %Y %H:%M:%S GMT', gmtime((stat $info)[9] // next)) =~ s/^0//r;
+    my $date = date((stat $info)[9] // next) =~ s/^0//r . ' GMT';
     my $size = -s part('mess', $id) // 0;
     print "$date  #$id  $size  <$sender> \n";
     for my $channel (qw(local remote)) {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { shownFor } from '../../e2e/migration.ts';
 import { makeCheckout } from '../../lab/chatmail/checkout.ts';
 import { probeUser, relay, relayUser } from '../../lab/chatmail/relay.ts';
 import { startRelayLab } from '../../lab/profile-chatmail.ts';
@@ -21,10 +22,9 @@ export function checkoutOf({ lab }: Pick<Scene, 'lab'>): string {
 /** Fields of the migration file of the lab's relay. */
 export function relayMigration(): Record<string, unknown> {
   return {
-    'mail-system': 'chatmail',
+    ...shownFor('chatmail'),
     domains: [relay.domain],
     carry: [],
-    provision: 'cmdeploy',
     probe: { mailbox: probeUser },
   };
 }
@@ -41,7 +41,9 @@ export const system: RehearsedSystem = {
   migration: relayMigration,
   places: relayPlaces,
   async inputs(scene, stage): Promise<Readonly<Record<string, string>>> {
-    return ['plan', 'prepare', 'activate'].includes(stage) ? { cmdeploy: checkoutOf(scene) } : {};
+    return ['plan', 'prepare', 'freeze', 'activate'].includes(stage)
+      ? { cmdeploy: checkoutOf(scene) }
+      : {};
   },
   frozen: movedWhole,
   async settled(scene, traffic) {

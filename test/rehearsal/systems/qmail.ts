@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { shownFor } from '../../e2e/migration.ts';
 import { startQmailLab } from '../../lab/profile-qmail.ts';
 import { maildirOf, virtualMailboxes } from '../../lab/qmail/qmail-files.ts';
 import { mailName, network, password, special, virtualUser } from '../../lab/world.ts';
@@ -29,7 +30,10 @@ export const system: RehearsedSystem = {
     });
     return lab;
   },
-  migration: ({ options }) => qmailFile(strategyOf(options), options.variant),
+  migration: ({ options }) => ({
+    ...shownFor('qmail'),
+    ...qmailFile(strategyOf(options), options.variant),
+  }),
   places: (root, plain) => mailboxes(plain).map((mailbox) => placeOf(root, mailbox)),
   queueLength: 'find /var/qmail/queue/mess -type f | wc -l',
   nudge: async ({ lab }) => {
