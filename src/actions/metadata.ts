@@ -23,6 +23,12 @@ export interface OutputSpec {
   readonly stages?: readonly StageName[];
 }
 
+/** All that do something: `plan` only looks. */
+const changingStages = stageNames.filter((name) => name !== 'plan');
+
+/** From the stage on in which NEW begins to serve. */
+const servedStages = stageNames.slice(stageNames.indexOf('activate'));
+
 export const inputSpecs = [
   {
     name: 'config',
@@ -102,17 +108,7 @@ export const inputSpecs = [
     description:
       'Name of the GitHub environment that the job names, the gate of this stage. Who approved it goes on record. Left empty, no gate is looked for.',
     default: '',
-    stages: [
-      'prepare',
-      'transfer',
-      'freeze',
-      'activate',
-      'dns-cutover',
-      'verify',
-      'drain',
-      'finish',
-      'rollback',
-    ],
+    stages: changingStages,
   },
   {
     name: 'environments',
@@ -160,24 +156,14 @@ export const inputSpecs = [
     description:
       '`true` takes the lock from a run that died, instead of waiting until it ends by itself (90 seconds). Safe also if that run is alive: the hosts refuse it from then on. Goes on record.',
     default: 'false',
-    stages: [
-      'prepare',
-      'transfer',
-      'freeze',
-      'activate',
-      'dns-cutover',
-      'verify',
-      'drain',
-      'finish',
-      'rollback',
-    ],
+    stages: changingStages,
   },
   {
     name: 'declare-dead',
     description:
       'Go on although one host cannot be reached: `old` or `new`. You say that it is off for good and never serves mail again; that goes on record.',
     default: '',
-    stages: ['activate', 'dns-cutover', 'verify', 'drain', 'finish', 'rollback'],
+    stages: servedStages,
   },
   {
     name: 'erase-old-mail',
@@ -214,23 +200,13 @@ export const outputSpecs = [
   {
     name: 'downtime-seconds',
     description: 'Seconds for which mailboxes could not be read, as far as it is known by now.',
-    stages: ['activate', 'dns-cutover', 'verify', 'drain', 'finish', 'rollback'],
+    stages: servedStages,
   },
   {
     name: 'audit',
     description:
       'Path of the audit bundle: a folder with the journal and an `audit.html` that opens by itself. `verify`, `finish` and `rollback` leave one, and every stage that failed.',
-    stages: [
-      'prepare',
-      'transfer',
-      'freeze',
-      'activate',
-      'dns-cutover',
-      'verify',
-      'drain',
-      'finish',
-      'rollback',
-    ],
+    stages: changingStages,
   },
 ] as const satisfies readonly OutputSpec[];
 

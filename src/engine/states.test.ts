@@ -7,26 +7,12 @@ import {
   type Rules,
   type StageAction,
   type State,
+  stageActions,
   start,
   after as stateAfter,
   stateName,
   stateOf,
 } from './states.ts';
-
-const actions: readonly StageAction[] = [
-  'plan',
-  'prepare',
-  'transfer live',
-  'transfer final',
-  'transfer late',
-  'freeze',
-  'activate',
-  'dns-cutover',
-  'verify',
-  'drain',
-  'finish',
-  'rollback',
-];
 
 const modes: readonly Rules[] = [
   { freezeMode: 'hold' },
@@ -48,7 +34,7 @@ const thawed = (state: State): State | undefined =>
 function reachable(rules: Rules): readonly State[] {
   const found = new Map([[key(start), start]]);
   for (const state of found.values()) {
-    const next = actions
+    const next = stageActions
       .filter((action) => mayRun(action, state, rules).ok)
       .map((action) => stateAfter(action, state));
     for (const each of [...next, thawed(state)])
@@ -66,7 +52,7 @@ function walk(
   const go = (path: readonly StageAction[], state: State) => {
     visit(path, state);
     if (path.length === depth) return;
-    for (const action of actions)
+    for (const action of stageActions)
       if (mayRun(action, state, rules).ok) go([...path, action], stateAfter(action, state));
   };
   go([], start);
@@ -78,7 +64,7 @@ describe.each(modes)(
     it('refuses everything out of order with a reason that names a stage', () => {
       let refused = 0;
       for (const state of reachable(rules)) {
-        for (const action of actions) {
+        for (const action of stageActions) {
           const verdict = mayRun(action, state, rules);
           if (verdict.ok) continue;
           refused += 1;
@@ -125,7 +111,7 @@ describe.each(modes)(
 
     it('lets every stage be repeated right after itself, but those of the end', () => {
       for (const state of reachable(rules)) {
-        for (const action of actions) {
+        for (const action of stageActions) {
           if (action === 'finish' || !mayRun(action, state, rules).ok) continue;
           const ended = stateAfter(action, state);
           expect(mayRun(action, ended, rules), `${action} after ${stateName(state)}`).toEqual({

@@ -48,6 +48,11 @@ export const stageActions = [
 
 export type StageAction = (typeof stageActions)[number];
 
+/** The way from OLD to NEW: without the look before it, the way back, and what only some mail systems need. */
+export const wayForth = stageActions.filter(
+  (action) => action !== 'plan' && action !== 'transfer late' && action !== 'rollback',
+);
+
 export type Verdict = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 const yes: Verdict = { ok: true };

@@ -1,5 +1,5 @@
 import { Journal } from '../engine/journal.ts';
-import { type StageAction, stageActions } from '../engine/states.ts';
+import { wayForth } from '../engine/states.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
 import { digestOf } from '../report/plan-difference.ts';
@@ -49,14 +49,11 @@ export async function runPlan(parts: Parts): Promise<Result> {
   return planned;
 }
 
-/** What is no part of the way there, or only of some mail systems'. */
-const aside: readonly StageAction[] = ['plan', 'transfer late', 'rollback'];
-
 /** Every stage to come with its steps, in words. A stage that can't tell yet is told by its mail system. */
 async function readRunbook(context: StageContext): Promise<readonly RunbookStage[]> {
   const before = measured(context.entries());
   const all: RunbookStage[] = [];
-  for (const action of stageActions.filter((name) => !aside.includes(name))) {
+  for (const action of wayForth) {
     const [stage, pass = 'live'] = action.split(' ') as [
       SteppedStage,
       'live' | 'final' | undefined,

@@ -1,6 +1,7 @@
 import { type Finding, tells } from '../mail-systems/mail-system.ts';
-import { usage } from '../mail-systems/postfix-dovecot/room.ts';
+import { usage } from '../mail-systems/room.ts';
 import { measured, words } from '../report/durations.ts';
+import { saved } from './addresses.ts';
 import { contents } from './copying.ts';
 import type { StageContext } from './stage.ts';
 
@@ -20,7 +21,28 @@ export async function figures(context: StageContext): Promise<readonly Finding[]
     tells(`OLD holds ${files} files and folders, ${(sum('kib') / 1024).toFixed(1)} MiB of mail`),
     tells(expected(context, files)),
     tells(ceiling(context)),
+    ...(await waits(context)),
   ];
+}
+
+/** What the TTLs of before demand. */
+async function waits(context: StageContext): Promise<readonly Finding[]> {
+  const found: Finding[] = [];
+  for (const [index, { zone, ttl, records }] of context.migration.dns.entries()) {
+    const before = records.map(
+      ({ name, type }) =>
+        saved(context.entries(), name, type) ?? context.dns[index]?.read(name, type),
+    );
+    const old = Math.max(...(await Promise.all(before)).map((rrset) => rrset?.ttl ?? 0));
+    found.push(
+      tells(
+        old > ttl
+          ? `${zone}: prepare lowers TTLs of up to ${words(old)} to ${words(ttl)}, and freeze waits ${words(old)} after that`
+          : `${zone}: its TTLs are ${words(old)} at most already, so freeze need not wait`,
+      ),
+    );
+  }
+  return found;
 }
 
 function expected(context: StageContext, files: number): string {

@@ -3,6 +3,7 @@ import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
+import { room, spareForReturn } from '../mail-systems/room.ts';
 import { demandEqual } from '../transfer/manifest.ts';
 import { transferPass } from '../transfer/pass.ts';
 import { classify } from '../transfer/rsync-pass.ts';
@@ -38,6 +39,21 @@ export async function returnSteps(context: StageContext): Promise<readonly Step[
     ...handOver(context),
     ...(await system.steps('return-queue', context)),
   ];
+}
+
+/**
+ * Whether what NEW has got since fits on OLD. Asked before anything is touched: a disk that is full half-way
+ * leaves NEW serving too, but a way back that was begun.
+ */
+export async function demandRoom(context: StageContext): Promise<void> {
+  const { source, target } = context;
+  if (await has(source, 'released')) return;
+  const { stores } = await contents(context);
+  const [lack] = await room(source, target, stores, spareForReturn);
+  if (lack !== undefined)
+    throw new UserError(
+      `${lack.text}. To go back, ${lack.cure}, then run rollback again. Nothing was changed`,
+    );
 }
 
 /** Steps that are all behind us once `isPast`, whatever each of them would say. */

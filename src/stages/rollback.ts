@@ -1,6 +1,7 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
-import { command, script } from '../hosts/command.ts';
+import { script } from '../hosts/command.ts';
+import { CommandFailed } from '../hosts/mail-host.ts';
 import { finishedGroup, turned } from '../mail-systems/mail-system.ts';
 import { endPasses } from '../transfer/ending.ts';
 import { restoreSteps } from './addresses.ts';
@@ -8,7 +9,7 @@ import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
 import { thaw } from './freeze.ts';
 import { handOver, has } from './ownership.ts';
-import { forgetQueue, returnSteps } from './returning.ts';
+import { demandRoom, forgetQueue, returnSteps } from './returning.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -47,6 +48,7 @@ async function goBackAlone(context: StageContext): Promise<Stage> {
 async function bringBack(context: StageContext): Promise<Stage> {
   const { new: target, migration } = context;
   const back = turned(context);
+  await demandRoom(back);
   return {
     action: 'rollback',
     steps: [
@@ -96,6 +98,10 @@ async function takeBack(context: StageContext): Promise<Stage> {
   return {
     action: 'rollback',
     steps: [
+      always('end-passes', 'End what passes have left on both hosts', async () => {
+        await endPasses(old, target, context.migration.name);
+        return undefined;
+      }),
       // After a rollback that brought mail back NEW sends on what comes: it stays as it is.
       ...(mustFence && (fenced || taken || !returned)
         ? await context.system.steps('fence', context)
@@ -124,12 +130,12 @@ function oldServes(context: StageContext): Step {
   return always('thaw', 'OLD serves again', async () => {
     await thaw(context, context.old);
     await liftFence(context);
-    // NEW's address may stand in a cache of Postfix's as one that does not answer.
-    await context.old.change(
-      command(['sh', '-c', 'postfix status 2>/dev/null && postqueue -f || :'], {
-        purpose: 'flush the queue',
-      }),
-    );
+    // NEW may stand in a cache of the mail system's as a host that does not answer. OLD serves by now,
+    // and tries again by itself too: no reason to fail.
+    await context.system.flush(context.old).catch((error: unknown) => {
+      if (!(error instanceof CommandFailed)) throw error;
+      context.log.warning(error.message);
+    });
     return undefined;
   });
 }

@@ -9,6 +9,7 @@ import {
   type State,
   start,
   stateName,
+  wayForth,
 } from '../engine/states.ts';
 import type { Step } from '../engine/step.ts';
 import type { Command } from '../hosts/command.ts';
@@ -292,7 +293,7 @@ class TwoServers extends Error {}
 
 /** What moves mail or looks at it moves no service. */
 const withoutEffect =
-  /^(?:copy|compare|copy-back|copy-back-live|compare-back|hold-open|prove-still|can-give|unseal|seal|drain-queue|move-address.*|list|drop-.*)$/;
+  /^(?:copy|compare|copy-back|copy-back-live|compare-back|hold-open|prove-still|can-give|unseal|seal|drain-queue|move-address.*|list|drop-.*|end-passes)$/;
 
 const quiet: Log = {
   info: () => undefined,
@@ -345,6 +346,7 @@ async function run(
       contents: async () => ({ stores: [], carried: [], bookkeeping: [] }),
       writers: async () => ({ units: [], ports: [] }),
       removes: () => [],
+      flush: async () => undefined,
       steps: async (stage: MailStage, its: MailContext) => twins.steps(stage, its, mode),
     },
   } as unknown as StageContext;
@@ -386,17 +388,11 @@ function limitPassed(world: World): World {
   return { ...world, old: twins.marks.old, new: twins.marks.new, serves: twins.serves };
 }
 
-const actions = [
-  'prepare',
-  'transfer live',
-  'freeze',
-  'transfer final',
-  'activate',
-  'dns-cutover',
-  'drain',
-  'finish',
+/** `verify` changes nothing. */
+const actions: readonly StageAction[] = [
+  ...wayForth.filter((action) => action !== 'verify'),
   'rollback',
-] as const satisfies readonly StageAction[];
+];
 
 /** All that a stage can leave behind, by each fault at each of its changes. */
 async function outcomes(

@@ -79,6 +79,7 @@ it('says in one line what is in the way, and touches nothing', async () => {
   const warned = await here.must('plan');
   expect(warned.log).toContain("chatmail.ini differs from OLD's in max_message_size");
   expect(warned.log).toMatch(/OLD holds \d+ files and folders, [\d.]+ MiB of mail/);
+  expect(warned.log).toMatch(/orchard.example: prepare lowers TTLs of up to \d+ s to 5 s/);
   expect(warned.log).toContain('other servers give mail back to its sender after 2 days');
   await writeFile(ini, chatmailIni);
 

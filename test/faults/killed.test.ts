@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { courses, runCourse, sample } from '../torture/systematic.ts';
+import { runCourse, sample, thereAndBack } from '../torture/systematic.ts';
 import { complaints } from '../torture/verdict.ts';
 import { World } from '../torture/world.ts';
 
@@ -20,10 +20,13 @@ afterAll(() => world?.stop());
 test('killed again and again, there and back: each message once, one server', {
   timeout: 600_000,
 }, async () => {
-  const course = courses.find(({ name }) => name === 'hold, to verify and back');
-  if (course === undefined) throw new Error('no such course');
   const stages = ['freeze', 'transfer final', 'activate', 'rollback'] as const;
-  const { fired, verdict, failure } = await runCourse(world, course, sample(seed, stages), seed);
+  const { fired, verdict, failure } = await runCourse(
+    world,
+    thereAndBack,
+    sample(seed, stages),
+    seed,
+  );
   expect(failure).toBeUndefined();
   expect(verdict && complaints(verdict)).toEqual([]);
   expect(verdict?.delivered).toBe(verdict?.sent);

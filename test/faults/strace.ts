@@ -113,10 +113,11 @@ function unquoted(text: string): string {
 }
 
 /**
- * What may be lost: what a pass remembers for the next one, which then looks at everything, and that
- * an undo was made, which is then made again.
+ * What may be lost: what a pass remembers for the next one, which then looks at everything; that an
+ * undo was made, which is then made again; and until when a lock is held, renewed beside everything else.
  */
-const isNote = (path: string) => /\/transfer-(?:note|token)|\/\.undone\./.test(path);
+const isNote = (path: string) =>
+  /\/transfer-(?:note|token)|\/\.undone\.|\/lock\/expires/.test(path);
 
 const folderOf = (path: string) => path.slice(0, path.lastIndexOf('/'));
 

@@ -49,10 +49,15 @@ export class ImapClient {
     this.memory = new MailboxMemory(options.mailbox);
   }
 
-  /** Connects for the first time, looks at every folder, and then works until stopped. */
-  async start(): Promise<void> {
-    await this.#connect();
-    await this.#lookAround();
+  /**
+   * Connects for the first time, looks at every folder, and then works until stopped. Where nobody
+   * serves yet it does so as soon as somebody does.
+   */
+  async start(served = true): Promise<void> {
+    if (served) {
+      await this.#connect();
+      await this.#lookAround();
+    }
     this.#running = this.#work();
   }
 

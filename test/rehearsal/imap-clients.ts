@@ -44,8 +44,8 @@ export class ImapClients {
     );
   }
 
-  async start(): Promise<void> {
-    await Promise.all(this.#clients.map((client) => client.start()));
+  async start(served = true): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.start(served)));
   }
 
   async stop(): Promise<void> {

@@ -10,6 +10,7 @@ import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
 import { killOnce } from './kill-once.ts';
 import type { RehearsalOptions } from './options.ts';
+import { type ServedApart, servedApart } from './serving.ts';
 import type { Snapshot } from './store.ts';
 import { rehearsedSystem } from './systems/registry.ts';
 import type { RehearsedSystem, Scene } from './systems/system.ts';
@@ -30,6 +31,8 @@ export interface Rehearsal extends Figures {
   readonly heldInOldQueue: number;
   readonly downtimeSeconds: number;
   readonly stages: readonly StageFigures[];
+  /** Sessions and deliveries by the logs of both hosts; undefined where the mail system logs none. */
+  readonly served: ServedApart | undefined;
   /** What the mail system's own looks found: one line each. */
   readonly faults: readonly string[];
   readonly clean: boolean;
@@ -110,8 +113,14 @@ async function migrate(
       },
       settleSeconds,
     );
+    const served = system.logsServing ? await servedApart(lab, traffic.startedAt) : undefined;
+    if (served)
+      say(
+        `by the logs: ${served.old} sessions and deliveries on OLD, ${served.new} on NEW; ${served.moved} mailboxes went from one to the other`,
+      );
     const faults = [
       ...moved.faults,
+      ...(served?.faults ?? []),
       ...((await system.settled?.(scene, traffic)) ?? []),
       ...((await watched?.()) ?? []),
     ];
@@ -121,6 +130,7 @@ async function migrate(
       heldInOldQueue: moved.held,
       downtimeSeconds: moved.downtimeSeconds,
       stages: moved.stages,
+      served,
       faults,
       clean: isClean(account) && faults.length === 0,
     };

@@ -112,6 +112,40 @@ export function overlaps(all: readonly Serving[]): readonly Overlap[] {
   return found;
 }
 
+/** What the logs of both hosts prove: whom each has served how often, and where both did at once. */
+export interface ServedApart {
+  /** Sessions and deliveries. */
+  readonly old: number;
+  readonly new: number;
+  /** Mailboxes that both had in the end, one after the other. */
+  readonly moved: number;
+  /** One line each; empty logs prove nothing, so they are a fault too. */
+  readonly faults: readonly string[];
+}
+
+/** Holds all servings since a time (ms since 1970) against each other. */
+export async function servedApart(lab: Lab, since: number): Promise<ServedApart> {
+  const all = await readServing(lab, since);
+  const count = (side: string) => all.filter(({ host }) => host === side).length;
+  const counts = { old: count('old'), new: count('new') };
+  const moved = [...changesOfSide(all).values()].filter((changes) => changes > 0).length;
+  return {
+    ...counts,
+    moved,
+    faults: [
+      ...(counts.old > 0 && counts.new > 0 && moved > 0
+        ? []
+        : [`the logs tell of ${counts.old} servings on OLD and ${counts.new} on NEW: no proof`]),
+      ...overlaps(all).map(overlapInWords),
+    ],
+  };
+}
+
+/** Where two hosts served one mailbox, in a line. */
+export function overlapInWords({ mailbox, first, second }: Overlap): string {
+  return `two servers of ${mailbox}: ${first.host} until ${new Date(first.to).toISOString()} (${first.what}), ${second.host} from ${new Date(second.from).toISOString()} (${second.what})`;
+}
+
 /** How often service of a mailbox went from one host to the other, by mailbox. */
 export function changesOfSide(all: readonly Serving[]): ReadonlyMap<string, number> {
   const changes = new Map<string, number>();

@@ -1,22 +1,27 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { ImapFlow } from 'imapflow';
 import { createTransport } from 'nodemailer';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   activate,
   arrived,
   copies,
+  folder,
+  freeze,
   queued,
   type Scene,
   scene,
   send,
   serves,
+  withoutDns,
 } from '../faults/scene.ts';
+import { type FileEvent, hasty, hastyLines, traceSshd } from '../faults/strace.ts';
 import { usersFile } from '../lab/postfix-dovecot/dovecot-files.ts';
 import { waitFor } from '../lab/process.ts';
 import { domains, network, outside, password, special, virtualUser } from '../lab/world.ts';
-import { answerFor, dialogue, withoutDns } from './ground.ts';
+import { answerFor, dialogue } from './ground.ts';
 
 /*
  * OLD has given service away and still gets mail and clients. It refuses a recipient only when NEW
@@ -27,7 +32,7 @@ import { answerFor, dialogue, withoutDns } from './ground.ts';
 const at = (name: string) => `${name}@${domains.virtual}`;
 
 /** Things that only NEW knows: a mailbox, an alias, that one has gone, that another has room again. */
-const dayOnNew = `
+const newNames = `
 hash=$(sed -n 's/^u001@[^:]*:\\([^:]*\\):.*/\\1/p' "$1")
 printf '%s\\n' "fresh@${domains.virtual}:$hash::::::" >> "$1"
 sed -i '/^u006@/d; s/userdb_quota_rule=.*//' "$1"
@@ -39,13 +44,65 @@ postmap /etc/postfix/vmailbox /etc/postfix/virtual
 postfix reload`;
 
 let here: Scene;
+/** Goes to a destination that does not answer. */
+let away = '';
+/** What hosts wrote and synced from freeze to activation. */
+let trace: { readonly old: readonly FileEvent[]; readonly new: readonly FileEvent[] };
 
 beforeAll(async () => {
   here = await scene({ ...withoutDns, 'late-clients': { carry: ['submission', 'imap', 'pop3'] } });
-  await activate(here);
-  await here.lab.host('new').mustSh(dayOnNew, [usersFile]);
+  const { lab, migration } = here;
+  await migration.must('prepare');
+  await migration.must('transfer', { pass: 'live' });
+  // Something for the final pass to bring.
+  await arrived(here, 'old', await send(here, 'old', virtualUser(1)));
+  const traces = await Promise.all(
+    (['old', 'new'] as const).map((side) =>
+      traceSshd(lab.host(side), join(lab.folder, `${side}.strace`)),
+    ),
+  );
+  await freeze(here);
+  await migration.must('transfer', { pass: 'final' });
+  await migration.must('activate');
+  const [old = [], target = []] = await Promise.all(traces.map((each) => each.stop()));
+  trace = { old, new: target };
+  await here.lab.host('new').mustSh(newNames, [usersFile]);
 });
 afterAll(() => here?.end());
+
+/*
+ * A crash in the lab is not a power cut: the kernel lives on and keeps what was only in memory. So
+ * strace(1) shows that nothing relies on that: what must outlive a power cut is written, synced,
+ * renamed, and its folder synced, before the next thing happens.
+ */
+describe('from freeze to activation, under strace', () => {
+  const ours = [folder, '/etc/postfix', '/etc/systemd/system'];
+
+  test('every change is on disk before the journal says that it was made', () => {
+    expect(trace.old.filter(({ kind }) => kind === 'rename').length).toBeGreaterThan(10);
+    expect(hasty(trace.old, ours)).toEqual([]);
+    expect(hasty(trace.new, ours)).toEqual([]);
+  });
+
+  test('every line of the journal is on disk before what it announces', () => {
+    const intents = trace.old.filter(({ text }) => text?.includes('"kind":"intent"'));
+    expect(intents.length).toBeGreaterThan(8);
+    expect(hastyLines(trace.old)).toEqual([]);
+    expect(hastyLines(trace.new)).toEqual([]);
+  });
+
+  test('the mailboxes are on the disk of NEW before OLD gives service away', () => {
+    const released = trace.old.find(
+      ({ kind, path }) => kind === 'rename' && path === `${folder}/released`,
+    );
+    const isMail = ({ kind, path }: FileEvent) =>
+      kind !== 'sync' && /^\/(?:var\/vmail|home)\//.test(path);
+    const before = trace.new.filter(({ at }) => at < (released?.at ?? 0));
+    const last = before.findLastIndex(isMail);
+    expect(last).toBeGreaterThan(0);
+    expect(before.slice(last).some(({ kind, path }) => kind === 'sync' && path === '/')).toBe(true);
+  });
+});
 
 test('OLD accepts what only NEW knows, and it arrives', { timeout: 120_000 }, async () => {
   for (const name of ['fresh', 'novel', special.full.split('@')[0] ?? '']) {
@@ -214,7 +271,7 @@ test('drain says who comes, and carries no port at which NEW trusts OLD', {
     ]);
 });
 
-/** What clients see of a mailbox: UIDs, flags, keywords. */
+/** What clients see of a mailbox: UIDs, flags, keywords. The dates of saving stay behind with the indexes. */
 const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
 /** A stand-in: Dovecot on NEW says that it is of another series. */
 const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
@@ -235,6 +292,7 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   const index = `md5sum < /var/vmail/${domains.virtual}/u002/Maildir/dovecot.index.log`;
   const indexBefore = await lab.host('old').mustSh(index);
   expect(await answerFor(here, 'old', virtualUser(3))).toMatch(/^250 /);
+  away = await send(here, 'new', `forward@${domains.virtual}`);
   await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
   const waiting = await send(here, 'old', virtualUser(3), 'b'.repeat(900));
   await waitFor('it waits', 60, async () => (await queued(here, 'old', waiting)) === 1);
@@ -243,8 +301,11 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   expect(await lab.host('old').mustSh(index)).toBe(indexBefore);
   expect(await lab.host('old').mustSh(view, [user])).toBe(seen);
   await waitFor('both have it', 60, async () => (await copies(here, 'old', waiting)) === 2);
-  expect(await serves(here, 'old')).toBe(true);
+  await lab.host('new').mustSh('postconf -e message_size_limit=52428800; postfix reload');
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
   expect(await queued(here, 'old', waiting)).toBe(0);
+  await waitFor('it left NEW', 30, async () => (await queued(here, 'new', away)) === 0);
+  expect(await queued(here, 'old', away)).toBe(1);
   // All but the doors for what still comes to NEW, which themselves filter nothing.
   const own = await lab.host('old').mustSh('postconf -M; postconf -n');
   expect(own.replace(/^1012[56] .*\n/gm, '')).not.toMatch(/mail-cutover|unverified/);
@@ -258,4 +319,46 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   // It is the way round now.
   expect(await inboxThrough(993, password, network.new.v4)).toBeGreaterThan(0);
   expect(await answerFor(here, 'old', at('never-was'))).toMatch(/^550 .*User unknown/);
+});
+
+test('done when it is run again, and NEW stays closed over a reboot', {
+  timeout: 240_000,
+}, async () => {
+  const { lab, migration } = here;
+  await migration.must('rollback');
+  await Promise.all([lab.host('new').reboot(), lab.host('old').reboot()]);
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
+  const late = await send(here, 'old', virtualUser(5));
+  await arrived(here, 'old', late);
+  await waitFor('NEW has asked OLD', 60, async () =>
+    (await answerFor(here, 'new', virtualUser(5))).startsWith('250 '),
+  );
+  const stray = await send(here, 'new', virtualUser(5));
+  await arrived(here, 'old', stray);
+  expect(await copies(here, 'new', stray)).toBe(0);
+});
+
+test('NEW of a second attempt dies: OLD serves without it, and who said so is on record', {
+  timeout: 300_000,
+}, async () => {
+  const { lab, migration } = here;
+  await activate(here);
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([false, true]);
+  expect((await queued(here, 'old', away)) + (await queued(here, 'new', away))).toBe(1);
+  const alive = await migration.run('rollback', { 'declare-dead': 'new' });
+  expect(alive.log).toContain('it answers, so it is not dead');
+  expect(await serves(here, 'new')).toBe(true);
+  await lab.host('new').powerCut();
+  // OLD can't ask NEW whether it has the mailbox, so it leaves the mail with its sender.
+  await expect(send(here, 'old', virtualUser(2))).rejects.toThrow('450 4.1.1');
+  const result = await migration.must('rollback', { 'declare-dead': 'new' });
+  expect(result.outputs.state).toBe('rolled-back');
+  expect(result.log).toContain('is lost');
+  await arrived(here, 'old', await send(here, 'old', virtualUser(2)));
+  expect(await serves(here, 'old')).toBe(true);
+  const journal = await lab.host('old').mustSh(`cat ${folder}/journal.jsonl`);
+  const line = journal
+    .split('\n')
+    .find((text) => text.includes('"kind":"note"') && text.includes('declare-dead'));
+  expect(JSON.parse(line ?? '{}')).toMatchObject({ actor: 'rehearsal', data: { host: 'new' } });
 });

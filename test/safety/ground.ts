@@ -1,13 +1,6 @@
 import { connect } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { Scene, Side } from '../faults/scene.ts';
-
-/** No DNS: its waits are tested elsewhere, and would be most of the time here. */
-export const withoutDns = {
-  cutover: 'address',
-  'address-command': ['true'],
-  'address-undo-command': ['true'],
-  dns: [],
-};
 
 /** What port 25 of a host says to one recipient, before any message: `550 5.1.1 …`. */
 export async function answerFor({ lab }: Scene, host: Side, recipient: string): Promise<string> {
@@ -20,14 +13,20 @@ export async function answerFor({ lab }: Scene, host: Side, recipient: string): 
   return said[3] ?? '';
 }
 
-/** Says each line after the reply to the one before; returns the last lines of all replies, the greeting first. */
+/**
+ * Says each line after the reply to the one before; returns the last lines of all replies, the greeting
+ * first. SMTP, or POP3 with replies of one line.
+ */
 export function dialogue(
   host: string,
   port: number,
   lines: readonly string[],
+  tls = false,
 ): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port });
+    const socket = tls
+      ? connectTls({ host, port, rejectUnauthorized: false })
+      : connect({ host, port });
     const replies: string[] = [];
     let rest = '';
     socket.setTimeout(60_000, () => socket.destroy(new Error(`${host}:${port} says nothing`)));

@@ -1,20 +1,33 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { arrived, folder, freeze, type Scene, scene, send, serves } from '../faults/scene.ts';
+import {
+  activate,
+  arrived,
+  copies,
+  folder,
+  freeze,
+  type Scene,
+  scene,
+  send,
+  serves,
+  transferred,
+  withoutDns,
+} from '../faults/scene.ts';
 import { waitFor } from '../lab/process.ts';
 import { virtualUser } from '../lab/world.ts';
-import { withoutDns } from './ground.ts';
 
 /*
  * What is left of a runner that died or slept; a disk without a free byte; a host that is off for good.
- * One migration goes through all of it. OLD has a small disk.
+ * One migration goes through all of it. Both hosts have small disks.
  */
 
 let here: Scene;
 
 beforeAll(async () => {
   here = await scene(withoutDns);
-  await here.lab.host('old').powerCut();
-  await here.lab.host('old').boot({ disk: '96m' });
+  for (const host of ['old', 'new'] as const) {
+    await here.lab.host(host).powerCut();
+    await here.lab.host(host).boot({ disk: '96m' });
+  }
   await here.migration.must('prepare');
 });
 afterAll(() => here?.end());
@@ -117,24 +130,43 @@ test('rollback works with a disk of OLD that is full', { timeout: 180_000 }, asy
 
 test('both hosts are rebooted after the final pass: rollback', { timeout: 240_000 }, async () => {
   const { lab, migration } = here;
-  await migration.must('prepare');
-  await migration.must('transfer', { pass: 'live' });
-  await freeze(here);
-  await migration.must('transfer', { pass: 'final' });
+  await transferred(here);
   await Promise.all([lab.host('old').reboot(), lab.host('new').reboot()]);
   expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([false, false]);
   await migration.must('rollback');
   expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
 });
 
+test('NEW serves and a disk is full: back only where the mail fits, and then all of it', {
+  timeout: 300_000,
+}, async () => {
+  const { lab, migration } = here;
+  const [old, target] = [lab.host('old'), lab.host('new')];
+  await activate(here);
+  const id = await send(here, 'new', virtualUser(2));
+  await arrived(here, 'new', id);
+  const journal = () => old.mustSh(`cat ${folder}/journal.jsonl`);
+  const before = await journal();
+  await old.fill();
+  const refused = await migration.run('rollback');
+  expect(refused.log).toMatch(
+    /has \d\.\d MiB free, but NEW's mail takes \d+\.\d MiB, .* make room there, then run rollback again\. Nothing was changed/,
+  );
+  expect(await journal()).toBe(before);
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([false, true]);
+  await old.empty();
+  await target.fill();
+  await migration.must('rollback');
+  await target.empty();
+  expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
+  expect(await copies(here, 'old', id)).toBe(1);
+});
+
 test('OLD died after the final pass: NEW goes on alone, to the end', {
   timeout: 300_000,
 }, async () => {
   const { lab, migration } = here;
-  await migration.must('prepare');
-  await migration.must('transfer', { pass: 'live' });
-  await freeze(here);
-  await migration.must('transfer', { pass: 'final' });
+  await transferred(here);
   const alive = await migration.run('activate', { 'declare-dead': 'old' });
   expect(alive.log).toContain('it answers, so it is not dead');
   await lab.host('old').powerCut();

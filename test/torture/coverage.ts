@@ -1,4 +1,4 @@
-import { faultKinds } from './drawing.ts';
+import { faultKinds, moments } from './drawing.ts';
 import type { RunResult } from './run.ts';
 import type { Fired } from './stage-run.ts';
 
@@ -9,19 +9,20 @@ export interface Coverage {
   readonly faults: number;
   readonly messages: number;
   readonly rfc1047: number;
-  /** "stage | step" to kind of fault to how often it struck there. */
+  /** "stage | step" to kind of fault, or moment, to how often it struck there. */
   readonly table: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly moments: Readonly<Record<string, number>>;
 }
 
-export function coverage(results: readonly RunResult[]): Coverage {
+/** Counts what struck where, in the table by kind of fault or by moment. */
+export function coverage(results: readonly RunResult[], by: 'kind' | 'moment'): Coverage {
   const fired = results.flatMap((result) => result.fired).filter(({ hit }) => hit);
   const table: Record<string, Record<string, number>> = {};
   for (const fault of fired) {
     const row = `${fault.action} | ${fault.step || 'before its first step'}`;
     const counts = table[row] ?? {};
     table[row] = counts;
-    counts[fault.kind] = (counts[fault.kind] ?? 0) + 1;
+    counts[fault[by]] = (counts[fault[by]] ?? 0) + 1;
   }
   return {
     runs: results.length,
@@ -41,9 +42,11 @@ function countBy(fired: readonly Fired[], key: (fault: Fired) => string): Record
   return counts;
 }
 
-/** The table as Markdown: a row a step, a column a kind of fault. */
+/** The table as Markdown: a row a step, a column a kind of fault or a moment. */
 export function markdown({ table }: Coverage): string {
-  const kinds = faultKinds.filter((kind) => Object.values(table).some((row) => row[kind]));
+  const kinds = [...faultKinds, ...moments].filter((kind) =>
+    Object.values(table).some((row) => row[kind]),
+  );
   const head = ['stage and step', ...kinds];
   const rows = Object.keys(table)
     .sort((a, b) => a.localeCompare(b))

@@ -1,3 +1,4 @@
+import { wayForth } from '../../src/engine/states.ts';
 import { Random } from '../rehearsal/random.ts';
 
 /** What can go wrong around a stage. */
@@ -27,31 +28,24 @@ export const moments = ['before', 'intent', 'during', 'after'] as const;
 export type Moment = (typeof moments)[number];
 
 /** A stage with its pass, as the table of states names it. */
-export const actions = [
-  'prepare',
-  'transfer live',
-  'freeze',
-  'transfer final',
-  'activate',
-  'dns-cutover',
-  'verify',
-  'drain',
-  'finish',
-] as const;
+export const actions = wayForth;
 export type Action = (typeof actions)[number] | 'rollback';
 
-/** How many steps each stage has, at most: a fault is drawn for one of them. */
+/**
+ * How many steps each stage has, at most: a fault is drawn for one of them. `stage-run.ts` holds every
+ * stage that is run against it, so that it can't lag behind the product unseen.
+ */
 export const mostSteps: Readonly<Record<Action, number>> = {
   prepare: 8,
   'transfer live': 1,
-  freeze: 5,
+  freeze: 7,
   'transfer final': 3,
-  activate: 8,
+  activate: 7,
   'dns-cutover': 1,
-  verify: 3,
-  drain: 2,
-  finish: 5,
-  rollback: 20,
+  verify: 5,
+  drain: 4,
+  finish: 8,
+  rollback: 22,
 };
 
 export interface Fault {
@@ -67,11 +61,25 @@ export interface Fault {
   readonly lasts: number;
 }
 
+/**
+ * Where a run begins: at OLD as it was, at hosts that were prepared, with a live pass made, at a frozen
+ * OLD after the final pass, or with NEW serving and the world sent there.
+ */
+export const beginnings = ['fresh', 'copied', 'transferred', 'active'] as const;
+export type Beginning = (typeof beginnings)[number];
+
+/** The stage that comes next there. */
+export const firstStage = {
+  fresh: 'prepare',
+  copied: 'freeze',
+  transferred: 'activate',
+  active: 'verify',
+} as const satisfies Readonly<Record<Beginning, Action>>;
+
 export interface Drawing {
   readonly seed: number;
   readonly freezeMode: 'hold' | 'stop';
-  /** Where it begins: at OLD as it was, or at hosts that were prepared, with a live pass made. */
-  readonly from: 'fresh' | 'copied';
+  readonly from: Beginning;
   /** After which stage the way back begins; undefined: NEW is the owner in the end. */
   readonly backAfter: Action | undefined;
   /** The last stage on the way forth. */
@@ -108,12 +116,12 @@ const places: Partial<Readonly<Record<FaultKind, readonly Action[]>>> = {
 export function draw(seed: number): Drawing {
   const random = new Random(seed * 7919 + 1);
   const goesBack = random.next() < 0.5;
-  const from = random.next() < 0.35 ? 'fresh' : 'copied';
-  const first = from === 'fresh' ? 0 : actions.indexOf('freeze');
+  const from = pickBeginning(random.next());
+  const first = actions.indexOf(firstStage[from]);
   // To NEW it is moved only when the world is sent there too.
   const lastIndex = goesBack
     ? random.between(first, actions.length - 2)
-    : random.between(actions.indexOf('dns-cutover'), actions.length - 1);
+    : random.between(Math.max(first, actions.indexOf('dns-cutover')), actions.length - 1);
   const last = actions[lastIndex] ?? 'dns-cutover';
   const way: readonly Action[] = [
     ...actions.slice(first, lastIndex + 1),
@@ -125,13 +133,21 @@ export function draw(seed: number): Drawing {
     from,
     backAfter: goesBack ? last : undefined,
     last,
-    faults: Array.from({ length: random.between(1, 3) }, () => drawFault(random, way)),
+    // Before NEW has served there is little to take back.
+    faults: Array.from({ length: random.between(1, 3) }, () =>
+      drawFault(random, way, from !== 'active' && !way.includes('activate')),
+    ),
   };
 }
 
-function drawFault(random: Random, way: readonly Action[]): Fault {
-  // Before NEW has served there is little to take back.
-  const isShort = !way.includes('activate');
+/** Few begin at the very beginning, which costs the most and is the least in danger. */
+function pickBeginning(share: number): Beginning {
+  if (share < 0.15) return 'fresh';
+  if (share < 0.5) return 'copied';
+  return share < 0.75 ? 'transferred' : 'active';
+}
+
+function drawFault(random: Random, way: readonly Action[], isShort: boolean): Fault {
   for (;;) {
     const kind = pickKind(random);
     const possible = way.filter((action) => places[kind]?.includes(action) ?? true);
@@ -140,7 +156,7 @@ function drawFault(random: Random, way: readonly Action[]): Fault {
     return {
       kind,
       action,
-      step: random.between(1, action === 'rollback' && isShort ? 6 : mostSteps[action]),
+      step: random.between(1, action === 'rollback' && isShort ? 7 : mostSteps[action]),
       moment: random.pick(moments),
       delay: Math.round(5 * 160 ** random.next()),
       host: random.pick(['old', 'new'] as const),

@@ -38,7 +38,7 @@ export const inject: Readonly<Record<FaultKind, Inject>> = {
   async 'runner-suspended'(fault, lab, victim) {
     victim.suspend();
     try {
-      await leaseOver(lab, fault.lasts >= 20_000);
+      await leaseOver(lab, fault.lasts % 10 === 0);
       const other = victim.takeOver();
       await Promise.race([other, sleep(fault.lasts % 4000)]);
       victim.wake();

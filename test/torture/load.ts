@@ -41,10 +41,11 @@ export class Load {
     });
   }
 
-  static async start(seed: number): Promise<Load> {
+  /** `served`: somebody serves mailboxes now, so the mail programs get in at once. */
+  static async start(seed: number, served = true): Promise<Load> {
     const load = new Load(await Sink.start(), seed);
     try {
-      await load.#clients.start();
+      await load.#clients.start(served);
     } catch (error) {
       await load.sink.close();
       throw error;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ActionResult } from '../../src/driver/run-action.ts';
 import { type Migration, notBefore } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
-import type { Action, Drawing, Fault } from './drawing.ts';
+import { type Action, type Drawing, type Fault, firstStage } from './drawing.ts';
 import { type Fired, runStage } from './stage-run.ts';
 
 /** One stage as it was run, for the record of a run that went wrong. */
@@ -54,7 +54,7 @@ export class Operator {
   /** To the end of the way that was drawn. */
   async operate(): Promise<void> {
     const { last, backAfter, from } = this.#drawing;
-    let next: Action = from === 'fresh' ? 'prepare' : 'freeze';
+    let next: Action = firstStage[from];
     while (this.attempts.length < mostAttempts) {
       await this.#hooks.before(next);
       const result = await this.#attempt(next);

@@ -10,7 +10,8 @@ import type { World } from './world.ts';
 
 export interface RunResult {
   readonly seed: number;
-  readonly drawing: Drawing;
+  /** Freeze and way, in words. */
+  readonly name: string;
   readonly fired: readonly Fired[];
   readonly stages: number;
   readonly seconds: number;
@@ -29,8 +30,8 @@ export async function tortureRun(
   const began = Date.now();
   await world.reset(drawing.from, drawing.freezeMode);
   const resetAt = Date.now();
-  const seedInventory = await world.inventory('old');
-  const load = await Load.start(seed);
+  const seedInventory = await world.inventory(drawing.from === 'active' ? 'new' : 'old');
+  const load = await Load.start(seed, drawing.from !== 'transferred');
   const loadedAt = Date.now();
   const migration = await world.migration(drawing.freezeMode);
   const snapshots: Snapshot[] = [seedInventory];
@@ -72,12 +73,17 @@ export async function tortureRun(
   await load.close().catch(() => undefined);
   await migration.remove();
   return {
-    ...{ seed, drawing, verdict },
+    ...{ seed, verdict },
+    name: nameOf(drawing),
     fired: operator.fired,
     stages: operator.attempts.length,
     seconds: Math.round((Date.now() - began) / 1000),
     complaints: found,
   };
+}
+
+function nameOf({ freezeMode, from, last, backAfter }: Drawing): string {
+  return `${freezeMode}, ${from} to ${last}${backAfter === undefined ? '' : ' and back'}`;
 }
 
 const record = `journalctl --no-pager -o short-precise --no-hostname

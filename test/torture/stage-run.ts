@@ -2,7 +2,7 @@ import type { StageName } from '../../src/actions/stages.ts';
 import type { ActionResult } from '../../src/driver/run-action.ts';
 import type { Migration } from '../e2e/migration.ts';
 import type { Lab } from '../lab/lab.ts';
-import type { Action, Fault, Moment } from './drawing.ts';
+import { type Action, type Fault, type Moment, mostSteps } from './drawing.ts';
 import { inject, type Victim } from './faults.ts';
 import { watchJournal } from './watch.ts';
 
@@ -103,6 +103,10 @@ class Staged {
       );
       this.#end();
       await Promise.all(this.#work);
+      if (this.#titles.length > mostSteps[this.#action])
+        throw new Error(
+          `${this.#action} has ${this.#titles.length} steps, drawing.ts knows ${mostSteps[this.#action]}`,
+        );
       return { result, second: this.#second, fired: this.#fired, titles: this.#titles };
     } finally {
       this.#end();

@@ -17,7 +17,7 @@ rollback, then the exact account on the owner. Exit code 0 only when every run i
   --runs N        how many (default 10)
   --seed S        the first seed; the others follow it (default: of the clock)
   --systematic    instead: the runner killed before, during and after every step of every stage, in
-                  six migrations; each goes on, to the end or back
+                  six courses, by either freeze; it goes on each time, to the end or back
   --worlds N      so many labs side by side (default 1)
   --out DIR       runs.jsonl, coverage.json, coverage.md, and the traces of runs that failed
 `;
@@ -70,19 +70,14 @@ async function systematicRun(world: World, index: number): Promise<RunResult> {
   const complaintsOf = verdict ? complaints(verdict) : [];
   return {
     ...{ seed: index, fired, stages, verdict },
-    drawing: {
-      ...{ seed: index, freezeMode: course.freezeMode, from: 'fresh', faults: [] },
-      ...{ last: course.last, backAfter: course.owner === 'old' ? course.last : undefined },
-    },
+    name: course.name,
     seconds: Math.round((Date.now() - began) / 1000),
     complaints: [...(failure === undefined ? [] : [failure]), ...complaintsOf],
   };
 }
 
 function oneLine(result: RunResult): string {
-  const { seed, drawing, fired, stages, seconds, verdict } = result;
-  const way =
-    drawing.backAfter === undefined ? `to ${drawing.last}` : `to ${drawing.last} and back`;
+  const { seed, name, fired, stages, seconds, verdict } = result;
   const faults = fired.map(
     ({ kind, action, step, moment, host, hit }) =>
       `${kind}${hit ? '' : ' (nothing hit)'} ${host} ${moment} "${step}" of ${action}`,
@@ -90,8 +85,8 @@ function oneLine(result: RunResult): string {
   const said =
     result.complaints.length === 0 ? 'ok' : `BAD: ${result.complaints.join(' ## ').slice(0, 600)}`;
   if (values.systematic)
-    return `course ${seed}: ${drawing.freezeMode}, ${way}; ${fired.length} kills in ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
-  return `seed ${seed}: ${drawing.freezeMode}, ${way}; ${faults.join('; ') || 'no fault struck'}; ${stages} stages, ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
+    return `course ${seed}: ${name}; ${fired.length} kills in ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
+  return `seed ${seed}: ${name}; ${faults.join('; ') || 'no fault struck'}; ${stages} stages, ${seconds} s, ${verdict?.sent ?? '?'} messages: ${said}`;
 }
 
 async function inWorlds(): Promise<number> {
@@ -107,7 +102,7 @@ async function inWorlds(): Promise<number> {
       .filter(Boolean)
       .map((line) => JSON.parse(line) as RunResult),
   ).flat();
-  const summary = coverage(results);
+  const summary = coverage(results, values.systematic ? 'moment' : 'kind');
   writeFileSync(join(out, 'coverage.json'), `${JSON.stringify(summary, null, 2)}\n`);
   writeFileSync(join(out, 'coverage.md'), `${markdown(summary)}\n`);
   console.log(markdown(summary));

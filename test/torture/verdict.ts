@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../lab/lab.ts';
 import { type Account, type Finding, judge } from '../rehearsal/account.ts';
 import { explainDoubles } from '../rehearsal/doubles.ts';
-import { overlaps, readServing } from '../rehearsal/serving.ts';
+import { overlapInWords, overlaps, readServing } from '../rehearsal/serving.ts';
 import { type HeadCache, readStore, type Snapshot } from '../rehearsal/store.ts';
 import { compareUidLists } from '../rehearsal/uid-account.ts';
 import type { Load } from './load.ts';
@@ -119,10 +119,7 @@ export async function takeVerdict(what: Case): Promise<Verdict> {
       ...uidChanges.map((change) => `uid: ${JSON.stringify(change)}`),
     ],
     servers,
-    overlaps: overlaps(serving).map(
-      ({ mailbox, first, second }) =>
-        `two servers of ${mailbox}: ${first.host} until ${new Date(first.to).toISOString()} (${first.what}), ${second.host} from ${new Date(second.from).toISOString()} (${second.what})`,
-    ),
+    overlaps: overlaps(serving).map(overlapInWords),
     leftovers: await leftovers(lab),
   };
 }

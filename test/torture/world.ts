@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import type { StageName } from '../../src/actions/stages.ts';
+import type { FreezeMode } from '../../src/config/schema.ts';
 import { Migration } from '../e2e/migration.ts';
 import { Lab } from '../lab/lab.ts';
 import { all } from '../lab/process.ts';
@@ -6,6 +8,7 @@ import { provision } from '../lab/profile-postfix-dovecot.ts';
 import { domains, mailName, network, special, tsig } from '../lab/world.ts';
 import { labPlaces } from '../rehearsal/layout.ts';
 import { readStore, type Snapshot } from '../rehearsal/store.ts';
+import { type Beginning, beginnings } from './drawing.ts';
 import { mailboxes } from './load.ts';
 
 /** Seconds that caches may keep an answer: before `prepare`, and after it. */
@@ -37,27 +40,30 @@ export class World {
   }
 
   /** Fresh disks, whole cables, empty caches; everything up. */
-  async reset(from: 'fresh' | 'copied' = 'fresh', freezeMode?: 'hold' | 'stop'): Promise<void> {
-    const { lab } = this;
-    const name = from === 'fresh' ? from : `${from} ${freezeMode}`;
-    const layers = this.#layers.get(name) ?? (await this.#prepare(name, freezeMode ?? 'hold'));
-    await this.#renew(layers, diskSize);
-    if (from === 'copied') await lowerTtl(lab);
+  async reset(from: Beginning = 'fresh', freezeMode: FreezeMode = 'hold'): Promise<void> {
+    await this.#begin(from, freezeMode, diskSize);
   }
 
-  /** Runs the first stages once, and keeps what they made of both hosts. */
-  async #prepare(name: string, freezeMode: 'hold' | 'stop'): Promise<Layers> {
+  async #begin(from: Beginning, freezeMode: FreezeMode, size?: string): Promise<void> {
+    await this.#renew(await this.#layersFor(from, freezeMode), size);
+    if (from !== 'fresh') await pointZone(this.lab, from === 'active' ? 'new' : 'old');
+  }
+
+  /** Runs the stages up to there once, and keeps what they made of both hosts. */
+  async #layersFor(from: Beginning, freezeMode: FreezeMode): Promise<Layers> {
     const { lab } = this;
-    await this.#renew(this.#layers.get('fresh') ?? layersOf(lab), undefined);
+    const name = from === 'fresh' ? from : `${from}-${freezeMode}`;
+    const known = this.#layers.get(name);
+    if (known) return known;
+    await this.#begin(beginnings[beginnings.indexOf(from) - 1] ?? 'fresh', freezeMode);
     const migration = await this.migration(freezeMode);
     try {
-      await migration.must('prepare');
-      await migration.must('transfer', { pass: 'live' });
+      for (const [stage, inputs] of stagesTo[from]) await migration.must(stage, inputs);
     } finally {
       await migration.remove();
     }
     for (const side of ['old', 'new'] as const)
-      await lab.host(side).keepAs(join(lab.folder, 'layers', `${side}-${name.replace(' ', '-')}`));
+      await lab.host(side).keepAs(join(lab.folder, 'layers', `${side}-${name}`));
     const layers = layersOf(lab);
     this.#layers.set(name, layers);
     return layers;
@@ -78,9 +84,10 @@ export class World {
   }
 
   /** The migration file of a run. */
-  migration(freezeMode: 'hold' | 'stop'): Promise<Migration> {
+  migration(freezeMode: FreezeMode): Promise<Migration> {
     return Migration.create(this.lab, {
-      freeze: { mode: freezeMode, 'max-minutes': 10 },
+      // A frozen OLD is kept for many runs: only the fault lets its limit pass.
+      freeze: { mode: freezeMode, 'max-minutes': 1440 },
       dns: [
         {
           zone: domains.virtual,
@@ -121,15 +128,34 @@ function layersOf(lab: Lab): Layers {
   return { old: lab.host('old').layers, new: lab.host('new').layers };
 }
 
-/** What `prepare` does to the zone, which begins anew with every run. */
-async function lowerTtl(lab: Lab): Promise<void> {
+/** What brings the hosts from one beginning to the next. */
+const stagesTo: Readonly<
+  Record<Beginning, readonly (readonly [StageName, Record<string, string>])[]>
+> = {
+  fresh: [],
+  copied: [
+    ['prepare', {}],
+    ['transfer', { pass: 'live' }],
+  ],
+  transferred: [
+    ['freeze', {}],
+    ['transfer', { pass: 'final' }],
+  ],
+  active: [
+    ['activate', {}],
+    ['dns-cutover', {}],
+  ],
+};
+
+/** What `prepare` and `dns-cutover` do to the zone, which begins anew with every run. */
+async function pointZone(lab: Lab, side: 'old' | 'new'): Promise<void> {
   const lines = [
     `server ${network.dns.v4}`,
     `zone ${domains.virtual}`,
     `update delete ${mailName} A`,
     `update delete ${mailName} AAAA`,
-    `update add ${mailName} ${ttl.lowered} A ${network.old.v4}`,
-    `update add ${mailName} ${ttl.lowered} AAAA ${network.old.v6}`,
+    `update add ${mailName} ${ttl.lowered} A ${network[side].v4}`,
+    `update add ${mailName} ${ttl.lowered} AAAA ${network[side].v6}`,
     'send',
   ];
   await lab

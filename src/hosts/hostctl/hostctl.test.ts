@@ -321,11 +321,14 @@ describe('run', () => {
     return { ...running, end: () => writeFileSync(stop, '') };
   }
 
+  /** Seconds that no other run of these tests sleeps. */
+  const own = 100_000 + process.pid;
+
   it.each([
     ['runs', ''],
     ['sleeps through SIGTERM', "trap '' TERM; "],
     ['was stopped', 'kill -STOP $$; '],
-    ['has a session of its own below it', 'setsid sh -c ": > $1.below; exec sleep 4321" & '],
+    ['has a session of its own below it', `setsid sh -c ": > $1.below; exec sleep ${own}" & `],
   ])('is ended by a takeover while it %s', async (_, first) => {
     well(['lock', 'a', '90', '0']);
     const started = join(temporary, 'started');
@@ -337,7 +340,7 @@ describe('run', () => {
     expire();
     expect(well(['lock', 'b', '90', '0'])).toBe('2');
     expect(await running.ended).toMatchObject({ code: null });
-    expect(spawnSync('pgrep', ['-fx', 'sleep 4321']).stdout.toString()).toBe('');
+    expect(spawnSync('pgrep', ['-fx', `sleep ${own}`]).stdout.toString()).toBe('');
     expect(readdirSync(join(base, 'lock/run'))).toEqual([]);
   });
 
@@ -759,6 +762,19 @@ describe('freeze, thaw and release', () => {
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
     expect(well(['thaw'])).toBe('not frozen');
   });
+
+  it('reaches its limit although a command is under way, which is ended', async () => {
+    freeze();
+    const started = join(temporary, 'started');
+    const text = ': > "$1"; while :; do sleep 0.01; done';
+    const running = background(['run', '1', 'sh', '-c', text, 'sh', started]);
+    await until(() => existsSync(started), 'the command has started');
+    expect(well(['thaw-when-due'])).toBe('');
+    writeFileSync(join(base, 'deadline'), '1');
+    expect(well(['thaw-when-due'])).toBe('thawed');
+    expect(frozen()).toBe(false);
+    expect(await running.ended).toMatchObject({ code: null });
+  }, 60_000);
 
   it('lets a fenced host send on what still comes to it', () => {
     freeze();

@@ -56,9 +56,9 @@ begin_freeze() { # MINUTES
   printf '%s\n' "$deadline"
 }
 
-thaw_when_due() {
-  if [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; then thaw; fi
-}
+thaw_is_due() { [ "$(now)" -ge "$(cat "$base/deadline")" ] || [ -e "$base/thawed" ]; }
+
+thaw_when_due() { if thaw_is_due; then thaw; fi; }
 
 release() { # the one commit point, on the host that gives service away
   if [ ! -e "$base/released" ]; then

@@ -19,7 +19,7 @@ durable() { sync -- "$@" 2>/dev/null || sync; }
 
 # put PATH < content: whole or not at all, and on disk
 put() {
-  cat > "$1.new.$$"
+  cat > "$1.new.$$" || { rm -f -- "$1.new.$$"; exit 1; }
   durable "$1.new.$$"
   mv -f -- "$1.new.$$" "$1"
   durable "\${1%/*}"

@@ -2,10 +2,10 @@
 export const status = String.raw`# One line for whoever logs in, by profile.d: why mail stands still here.
 greeting() {
   if [ -e "$base/finished.json" ] && [ -e "$base/fenced" ]; then
-    why='mail has moved to another host for good; Postfix and Dovecot must not start here'
+    why='mail has moved to another host for good; mail services must not start here'
   elif [ -e "$base/forwarding" ]; then why='mail has moved: what comes here goes on to the other host'
   elif [ -e "$base/released" ]; then why='mail has moved to the other host'
-  elif [ -e "$base/fenced" ]; then why='this host is fenced until mail is moved to it: Postfix and Dovecot do not start'
+  elif [ -e "$base/fenced" ]; then why='this host is fenced until mail is moved to it: mail services do not start'
   elif [ -e "$base/frozen" ]; then why="mail is being moved away: mailboxes are frozen until $(date -u -d "@$(cat "$base/deadline")" '+%Y-%m-%d %H:%M:%S UTC')"
   else return 0; fi
   printf '*** mail-cutover %s: %s. See: %s/bin/hostctl status\n' "$name" "$why" "$base"

@@ -30,7 +30,10 @@ export const undo = String.raw`undo_one() { # DIRECTORY
     member)
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;
-    serve) systemctl disable -q --now "$what" ;;
+    serve)
+      systemctl disable -q --now "$what" 2>/dev/null || :
+      # What a socket has started goes on without it.
+      case $what in *.socket) systemctl stop "\${what%.socket}.service" 2>/dev/null || : ;; esac ;;
     seal)
       # Lazily: somebody may be reading there.
       if sealed "$what"; then umount -l -- "$what"; fi ;;
@@ -39,10 +42,6 @@ export const undo = String.raw`undo_one() { # DIRECTORY
         [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload
         systemctl start "$what"
       fi ;;
-    start)
-      systemctl disable --now "$what" 2>/dev/null || :
-      # What a socket has started goes on without it.
-      systemctl stop "\${what%.socket}.service" 2>/dev/null || : ;;
     *:*) # of a mail system's own program, beside this one
       kind=$(cat "$1/kind")
       "$base/bin/\${kind%%:*}" undo "\${kind#*:}" "$what" "$1/before" ;;

@@ -12,17 +12,12 @@ export const units = `edit_stop() { # GROUP ID UNIT [ID UNIT...]: stopped, in th
   [ "$#" -eq 0 ] || systemctl stop "$@"
 }
 
-# A unit of ours, which serves until it is taken back.
+# A unit of ours, which serves now and after each boot until it is taken back. A socket whose service
+# runs can't be restarted, and need not be.
 edit_serve() { # GROUP ID UNIT
   recorded "$1" "$2" || record "$1" "$2" serve "$3" < /dev/null
   systemctl daemon-reload
   systemctl enable -q "$3"
-  systemctl restart "$3"
-}
-
-edit_start() { # GROUP ID UNIT: started now and at boot; taken back it is neither
-  recorded "$1" "$2" || record "$1" "$2" start "$3" < /dev/null
-  systemctl daemon-reload
-  systemctl enable --now "$3" 2>/dev/null
+  case $3 in *.socket) systemctl start "$3" ;; *) systemctl restart "$3" ;; esac
 }
 `;

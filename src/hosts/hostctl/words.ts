@@ -13,20 +13,32 @@ under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that C
   return "$code"
 }
 
+# For a thaw: a pass under way may take hours, and the limit of the freeze holds for it too. What has not
+# ended by itself is ended.
+under_lock_at_last() { # COMMAND...
+  mkdir -p "$base/lock"
+  code=0
+  flock -x -w 10 -E 93 -o "$base/lock/flock" "$@" || code=$?
+  [ "$code" -eq 93 ] || return "$code"
+  end_former "$(($(number) + 1))"
+  under_lock x 60 "$@"
+}
+
 action=\${1:-status}
 [ "$#" -eq 0 ] || shift
 case $action in
   status) status ;;
-  thaw) under_lock x 60 "$0" thaw-locked ;;
+  thaw) under_lock_at_last "$0" thaw-locked ;;
   thaw-locked) thaw ;;
-  thaw-when-due) under_lock x 60 "$0" thaw-when-due-locked ;;
+  thaw-when-due) if thaw_is_due; then under_lock_at_last "$0" thaw-when-due-locked; fi ;;
   thaw-when-due-locked) thaw_when_due ;;
   lock) lock "$@" ;;
   lock-state) take_lock "$@" ;;
   renew) under_state "$0" renew-state "$@" ;;
   renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
   unlock) under_state "$0" unlock-state "$@" ;;
-  unlock-state) check_number "$1"; printf 0 | put "$base/lock/expires" ;;
+  # Removed, not written: that works on a full disk too.
+  unlock-state) check_number "$1"; rm -f -- "$base/lock/expires" ;;
   run) # NUMBER COMMAND...
     under_lock s 60 "$0" run-locked "$@" ;;
   run-locked) run_locked "$@" ;;
@@ -55,7 +67,6 @@ case $action in
   block) edit_block "$@" ;;
   tree) edit_tree "$@" ;;
   accounts) edit_accounts "$@" ;;
-  start) edit_start "$@" ;;
   stop) edit_stop "$@" ;;
   serve) edit_serve "$@" ;;
   queue) edit_queue "$@" ;;

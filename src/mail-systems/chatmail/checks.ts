@@ -8,7 +8,7 @@ import { bans } from '../postfix-dovecot/checks.ts';
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
 import { latePort } from '../postfix-dovecot/names.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
-import { room } from '../postfix-dovecot/room.ts';
+import { room } from '../room.ts';
 import { type Checkout, readCheckout } from './checkout.ts';
 import { dnsChecks } from './dns-checks.ts';
 import { freezesByCmdeploy } from './freeze.ts';

@@ -107,7 +107,8 @@ const ownServer = ['sh', '-c', 'umask 022; exec "$(command -v sshd || echo /usr/
 /**
  * OpenSSH looks for its files in the home of the user's entry, not in `HOME`; the library that
  * `cmdeploy` logs in with besides looks in `HOME`. So there are both: files below `HOME`, and an `ssh`
- * in `PATH` that is told to read them. Whatever they call the host, they get to `port` of the runner.
+ * in `PATH` that is told to read them. Whatever they call the host, they get to `port` of the runner: a
+ * port, because with a `ProxyCommand` the library breaks off in the middle of a large upload.
  */
 async function writeSshFiles(
   home: string,

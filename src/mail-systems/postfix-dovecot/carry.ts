@@ -121,7 +121,7 @@ async function carryOne(context: MailContext, port: number, program: string): Pr
       purpose: `write ${unit}.${kind}`,
     });
   }
-  await source.edit('start', [group, `start-${unit}`, `${unit}.socket`], {
+  await source.edit('serve', [group, `serve-${unit}`, `${unit}.socket`], {
     purpose: `carry port ${port}`,
   });
 }

@@ -2,6 +2,7 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { room } from '../room.ts';
 import { carriedPorts } from './carry.ts';
 import { copyChecks } from './copy-checks.ts';
 import { type Dovecot, mailLocation as location, mailPaths, readDovecot } from './dovecot.ts';
@@ -9,7 +10,6 @@ import { emptiness } from './emptiness.ts';
 import { latePort } from './names.ts';
 import { missingOwners, ownersOf } from './owners.ts';
 import { localDomains, type Postfix, readPostfix } from './postfix.ts';
-import { room } from './room.ts';
 
 /** Everything about two Postfix and Dovecot hosts that can be wrong before anything is touched. */
 export async function checks(

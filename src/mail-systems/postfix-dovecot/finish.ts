@@ -4,7 +4,7 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { finishedGroup, type MailContext } from '../mail-system.ts';
 import { carriedPorts } from './carry.ts';
-import { fence, fenced, has, runningUnits } from './freeze.ts';
+import { fence, fenced, has, runningUnits, stopUnits } from './freeze.ts';
 import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
 import { countQueue } from './queue.ts';
 import { waitUntilNothing } from './waiting.ts';
@@ -89,7 +89,7 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
   if (!(await has(old, 'released')) || !(await has(fresh, 'owner')))
     throw new UserError('NEW does not own the mailboxes, so OLD stays open. Run activate first');
   await demandEmptyQueue(old, 'Run drain again, then finish. OLD goes on sending it to NEW');
-  for (const unit of units) await old.edit('stop', [finishedGroup, `stop-${unit}`, unit]);
+  await stopUnits(old, finishedGroup, units);
   await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
     seconds: 60,
     what: 'Postfix is down',

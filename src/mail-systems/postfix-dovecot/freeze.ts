@@ -144,9 +144,7 @@ export function stopSteps(context: MailContext): readonly Step[] {
         (await runningUnits(source, units)) === '' &&
         (await fenced(source, 'frozen', context, units)),
       do: async () => {
-        for (const unit of units) {
-          await source.edit('stop', [group, `stop-${unit}`, unit], { purpose: `stop ${unit}` });
-        }
+        await stopUnits(source, group, units);
         await fence(source, group, 'frozen', context, units);
         await waitUntilNothing(source, 'if postfix status 2>/dev/null; then echo postfix; fi', {
           seconds: 60,
@@ -160,6 +158,20 @@ export function stopSteps(context: MailContext): readonly Step[] {
       },
     },
   ];
+}
+
+/**
+ * Stops units in one edit, so that each is on record as it was before any of them stopped: Debian's
+ * `postfix.service` takes `postfix@-.service` down, and starts well where that one can't.
+ */
+export async function stopUnits(
+  host: MailHost,
+  undoGroup: string,
+  units: readonly string[],
+): Promise<void> {
+  await host.edit('stop', [undoGroup, ...units.flatMap((unit) => [`stop-${unit}`, unit])], {
+    purpose: 'stop the mail services',
+  });
 }
 
 /** Units that do not start while `marker` stands in the folder of the migration. */

@@ -3,7 +3,7 @@ import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
 import type { MailContext } from '../mail-system.ts';
 import { doorSteps } from './door.ts';
-import { fence, fenced, has, runningUnits } from './freeze.ts';
+import { fence, fenced, has, runningUnits, stopUnits } from './freeze.ts';
 import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 import { missingOwners } from './owners.ts';
 import { waitUntilNothing } from './waiting.ts';
@@ -89,9 +89,7 @@ export function fenceSteps(
         (await runningUnits(target, units)) === '' &&
         (await fenced(target, 'fenced', context, units)),
       do: async () => {
-        for (const unit of units) {
-          await target.edit('stop', ['fence', `stop-${unit}`, unit], { purpose: `stop ${unit}` });
-        }
+        await stopUnits(target, 'fence', units);
         await target.edit('put', ['fenced'], { stdin: new Date().toISOString() });
         await fence(target, 'fence', 'fenced', context, units);
         await waitUntilNothing(target, 'if postfix status 2>/dev/null; then echo postfix; fi', {

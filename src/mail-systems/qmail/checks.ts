@@ -4,7 +4,7 @@ import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
-import { room } from '../postfix-dovecot/room.ts';
+import { room } from '../room.ts';
 import {
   type Control,
   lines,

@@ -31,6 +31,7 @@ export function relayMigration(): Record<string, unknown> {
 
 export const system: RehearsedSystem = {
   freeze: 'hold',
+  logsServing: true,
   population: { user: relayUser, hasRoles: false, host: relay.domain, takesPlain: false },
   async start({ mailboxes, messages }) {
     const lab = await startRelayLab({ mailboxes, messagesPerMailbox: messages });

@@ -6,6 +6,7 @@ import type { RehearsedSystem } from './system.ts';
 export const system: RehearsedSystem = {
   freeze: 'hold',
   population: orchard,
+  logsServing: true,
   async start({ mailboxes, messages, newSuite }) {
     const { lab } = await startMailLab({ mailboxes, messagesPerMailbox: messages, newSuite });
     return lab;

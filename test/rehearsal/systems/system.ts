@@ -17,6 +17,8 @@ export interface RehearsedSystem {
   readonly freeze: RehearsalOptions['freeze'];
   /** Who has a mailbox, and what mail comes. */
   readonly population: Population;
+  /** Dovecot logs every session and delivery, so the rehearsal can prove that no two of them overlap. */
+  readonly logsServing?: true;
   /** Boots OLD, with so much mail, and NEW, a name server and a resolver. */
   start(options: RehearsalOptions): Promise<Lab>;
   /** Fields of the migration file in which it is not that of `test/e2e/migration.ts`. */

@@ -1,7 +1,7 @@
-import { script } from '../../hosts/command.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
-import { printable } from '../../hosts/printable.ts';
-import { blocks, type Finding } from '../mail-system.ts';
+import { script } from '../hosts/command.ts';
+import type { MailHost } from '../hosts/mail-host.ts';
+import { printable } from '../hosts/printable.ts';
+import { blocks, called, type Finding } from './mail-system.ts';
 
 /** What a tree takes: KiB and inodes. */
 export interface Usage {
@@ -9,33 +9,46 @@ export interface Usage {
   readonly inodes: number;
 }
 
-/** A tenth more than OLD has now, because mail keeps coming. */
-const headroom = 1.1;
+/** What the target must have free beyond the mail of the source that it lacks. */
+export interface Spare {
+  /** Share of the source's mail: it grows while it is copied. */
+  readonly share: number;
+  readonly kib: number;
+}
 
-/** Whether NEW's file systems have room for what the stores on OLD take, in bytes and in inodes. */
+/** A first copy: mail keeps coming. */
+export const spareForMove: Spare = { share: 0.1, kib: 0 };
+/** The way back: the host must not only hold the mail, but serve it. */
+export const spareForReturn: Spare = { share: 0, kib: 16 * 1024 };
+
+/** Whether the target's file systems have room for what the stores on the source take, in bytes and in inodes. */
 export async function room(
-  old: MailHost,
+  source: MailHost,
   target: MailHost,
   stores: readonly string[],
+  spare: Spare = spareForMove,
 ): Promise<Finding[]> {
+  if (stores.length === 0) return [];
   const [needed, present, disks] = await Promise.all([
-    usage(old, stores),
+    usage(source, stores),
     usage(target, stores),
     fileSystems(target, stores),
   ]);
   return disks.flatMap(({ mount, free, stores: on }) => {
     const sum = (all: readonly Usage[], what: keyof Usage) =>
       on.reduce((total, index) => total + (all[index]?.[what] ?? 0), 0);
+    const wanted = (what: keyof Usage) =>
+      Math.ceil(sum(needed, what) * (1 + spare.share)) + (what === 'kib' ? spare.kib : 0);
     const lacks = (what: keyof Usage) =>
-      free[what] !== undefined &&
-      free[what] + sum(present, what) < Math.ceil(sum(needed, what) * headroom);
+      free[what] !== undefined && free[what] + sum(present, what) < wanted(what);
     const where = `${target.label}: ${printable(mount)} has`;
-    const wanted = (what: keyof Usage) => Math.ceil(sum(needed, what) * headroom);
+    const already = (what: keyof Usage, number: (count: number) => string | number) =>
+      sum(present, what) > 0 ? `, of which ${number(sum(present, what))} are there` : '';
     return [
       ...(lacks('kib')
         ? [
             blocks(
-              `${where} ${mebibytes(free.kib ?? 0)} MiB free, but OLD's mail takes ${mebibytes(wanted('kib'))} MiB`,
+              `${where} ${mebibytes(free.kib ?? 0)} MiB free, but ${called(source)}'s mail takes ${mebibytes(wanted('kib'))} MiB${already('kib', mebibytes)}`,
               'make room there',
             ),
           ]
@@ -43,7 +56,7 @@ export async function room(
       ...(lacks('inodes')
         ? [
             blocks(
-              `${where} ${free.inodes} free inodes, but OLD's mail takes ${wanted('inodes')}`,
+              `${where} ${free.inodes} free inodes, but ${called(source)}'s mail takes ${wanted('inodes')}${already('inodes', Number)}`,
               'use a file system made with more inodes',
             ),
           ]
