@@ -20,7 +20,10 @@ if command -v perl > /dev/null; then
     use Socket qw(:DEFAULT :addrinfo);
     my (undef, @found) = getaddrinfo($ARGV[0], $ARGV[1], { socktype => SOCK_STREAM });
     alarm 10;
-    for (@found) { socket(my $socket, $_->{family}, SOCK_STREAM, 0) and connect($socket, $_->{addr}) and exit 0 }
+    for (@found) {
+      socket(my $socket, $_->{family}, SOCK_STREAM, 0) or next;
+      exit 0 if connect($socket, $_->{addr});
+    }
     exit 1' "$1" "$2" 2>/dev/null; then echo reached; fi
 else ssh-keyscan -T 10 -p "$2" -- "$1" 2>/dev/null || :; fi`;
 
