@@ -80,7 +80,9 @@ export async function outcome(
     outputs: {
       ...(audit === undefined ? {} : { audit }),
       ...(stage === 'plan' && result.approved ? { plan: handedOn(result.approved) } : {}),
-      ...(stage === 'plan' ? { shards: copyParts(result.outlook, parts.inputs.shards) } : {}),
+      ...(stage === 'plan' && result.failure === undefined
+        ? { shards: copyParts(result.outlook, parts.inputs.shards) }
+        : {}),
     },
     ...(result.failure === undefined ? {} : { failure: result.failure }),
   };
