@@ -117,7 +117,13 @@ export class QmailScene {
   async onceOn(side: Side, ids: readonly string[]): Promise<void> {
     for (const id of ids) {
       await this.arrived(side, id);
-      expect([id, await this.copies(side, id), await this.queued('old', id)]).toEqual([id, 1, 0]);
+      // qmail-send(8) removes a message from its queue after it was told that it is delivered.
+      await waitFor(
+        `${id} left the queue of OLD`,
+        60,
+        async () => (await this.queued('old', id)) === 0,
+      );
+      expect([id, await this.copies(side, id)]).toEqual([id, 1]);
     }
   }
 

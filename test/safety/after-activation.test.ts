@@ -120,8 +120,9 @@ test('OLD accepts what only NEW knows, and it arrives', { timeout: 120_000 }, as
 test('an alias that names itself is expanded once', { timeout: 120_000 }, async () => {
   const id = await send(here, 'old', virtualUser(3));
   await waitFor('both have it', 60, async () => (await copies(here, 'new', id)) === 2);
-  expect(await queued(here, 'new', id)).toBe(0);
-  expect(await queued(here, 'old', id)).toBe(0);
+  for (const side of ['new', 'old'] as const)
+    await waitFor(`it left ${side}`, 60, async () => (await queued(here, side, id)) === 0);
+  expect(await copies(here, 'new', id)).toBe(2);
 });
 
 test('OLD refuses what NEW refuses', { timeout: 120_000 }, async () => {
