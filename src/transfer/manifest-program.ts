@@ -7,6 +7,7 @@
 export const manifestProgram = String.raw`use strict;
 use warnings;
 use Config;
+use POSIX ();
 
 my %numbers = (x86_64 => 332, aarch64 => 291, riscv64 => 291);
 my ($machine) = $Config{archname} =~ /^([^-]+)/;
@@ -20,34 +21,95 @@ my ($out, $depth, $count, @rest) = @ARGV;
 my @ignored = map { s/\\\*/.*/gr } map { quotemeta } splice @rest, 0, $count;
 my $ignored = @ignored ? join '|', @ignored : '(?!)';
 $ignored = qr/^(?:$ignored)$/s;
+# Messages begin with a digit: where no such name can be ignored, they need not be held against the pattern.
+my $spares_messages = !grep { /^(?:[0-9]|\.\*)/ } @ignored;
+
+# A tree is listed in so many parts at a time, on both hosts, however many processors they have: each part
+# has a digest, and the tree that of all.
+my $parts = 4;
 
 my ($stream, $sums, $entries, @files);
-my %shown;      # "f 600 user:group 1" by links, owner, group and mode
+my %plain;      # "f 600 user:group 1" of files by links, owner, group and mode
+my %shown;      # the same of folders
 my %name_of;
+my %is_unit;    # folders that are somebody's turn
 
 digest($_) for @rest;
 
 sub digest {
     my ($tree) = @_;
-    ($entries, @files) = 0;
+    my $is_there = syscall($statx, -100, my $path = $tree, 0x100, 0x7ff, $stat) == 0;
+    my $is_folder = $is_there && -d $tree; # or a link to one, as for find -H
+    my @units = $is_folder ? units("$tree/.") : ();
+    %is_unit = map { $_ => 1 } @units;
+    my @children = map { my $part = $_; apart(sub { list_part($part, $tree, $is_there, $is_folder, @units) }) } 0 .. $parts - 1;
+    for my $child (@children) { waitpid $child, 0; die "$tree can't be listed\n" if $? != 0 }
     open($stream, '|-', "exec sha256sum > '$out/digest'") or die "no sha256sum: $!\n";
-    binmode $stream;
-    if (syscall($statx, -100, my $path = $tree, 0x100, 0x7ff, $stat) != 0) { print {$stream} 'missing'; $entries = 1 }
-    else {
-        my $is_folder = -d $tree; # or a link to one, as for find -H
-        my ($root) = $is_folder ? $tree : $tree =~ m{^(.*/)};
-        chdir $root or die "can't enter $root: $!\n";
-        open($sums, '|-', "exec xargs -0 -r sha256sum -z -- > '$out/sums'") or die "no xargs: $!\n";
-        binmode $sums;
-        if ($is_folder) { walk("$tree/.", '') } else { alone($tree) }
-        choose();
-        close $sums or die "some contents can't be read\n";
-        add_sums();
+    my $all = 0;
+    for my $part (0 .. $parts - 1) {
+        print {$stream} first_word("$out/digest.$part"), "\n";
+        $all += first_word("$out/entries.$part");
     }
     close $stream or die "sha256sum failed\n";
-    open(my $file, '<', "$out/digest") or die "no digest: $!\n";
-    my ($digest) = split ' ', <$file>;
-    print "$digest $entries\n";
+    printf "%s %d\n", first_word("$out/digest"), $all;
+}
+
+sub apart {
+    my ($work) = @_;
+    my $child = fork // die "can't fork: $!\n";
+    return $child if $child;
+    my $is_done = eval { $work->(); 1 };
+    print STDERR $@ unless $is_done;
+    POSIX::_exit($is_done ? 0 : 1);
+}
+
+sub first_word {
+    open(my $file, '<', $_[0]) or die "no $_[0]: $!\n";
+    my ($word) = split ' ', <$file> // '';
+    return $word // die "nothing in $_[0]\n";
+}
+
+# Of the folders that lie apart every so manieth; the first part has what is above them too.
+sub list_part {
+    my ($part, $tree, $is_there, $is_folder, @units) = @_;
+    ($entries, @files) = 0;
+    open($stream, '|-', "exec sha256sum > '$out/digest.$part'") or die "no sha256sum: $!\n";
+    binmode $stream;
+    if ($is_folder || $is_there && $part == 0) {
+        my ($root) = $is_folder ? $tree : $tree =~ m{^(.*/)};
+        chdir $root or die "can't enter $root: $!\n";
+        open($sums, '|-', "exec xargs -0 -r sha256sum -z -- > '$out/sums.$part'") or die "no xargs: $!\n";
+        binmode $sums;
+        if (!$is_folder) { alone($tree) }
+        elsif ($part == 0) { walk("$tree/.", '') }
+        for (my $index = $part; $index < @units; $index += $parts) { walk("$tree/./$units[$index]", $units[$index]) }
+        choose();
+        close $sums or die "some contents can't be read\n";
+        add_sums("$out/sums.$part");
+    }
+    elsif ($part == 0) { print {$stream} 'missing'; $entries = 1 }
+    close $stream or die "sha256sum failed\n";
+    open(my $file, '>', "$out/entries.$part") or die "can't write to $out: $!\n";
+    print {$file} $entries;
+    close $file or die "can't write to $out: $!\n";
+}
+
+# The highest level with enough folders to part.
+sub units {
+    my ($path) = @_;
+    my @level = ('');
+    while (@level < 16 * $parts) {
+        my @below = map { my $inner = $_; map { $inner eq '' ? $_ : "$inner/$_" } folders("$path/$inner") } @level;
+        return if !@below;
+        @level = @below;
+    }
+    return sort @level;
+}
+
+sub folders {
+    my ($path) = @_;
+    opendir(my $handle, $path) or return; # it has gone
+    return grep { $_ ne '.' && $_ ne '..' && !-l "$path/$_" && -d _ } readdir $handle;
 }
 
 sub alone {
@@ -72,24 +134,31 @@ sub walk {
     $header .= substr $stat, 112, 12 if $inner =~ m{(?:^|/)(?:cur|new)$}s;
     $entries++;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
-    my ($text, @below) = ("$header\0");
+    my ($text, $reads_all, @below) = ("$header\0", $depth ne 'names');
     for my $name (sort readdir $handle) {
-        next if $name eq '.' || $name eq '..';
+        my $initial = ord $name;
+        next if $initial == 46 && ($name eq '.' || $name eq '..');
         # What has gone since counts as never there: the other host's list tells.
         next if syscall($statx, -100, $name, 0x100, 0x7ff, $stat) != 0;
         my $attributes = substr $stat, 16, 14;
-        if ((unpack('x12 S', $attributes) & 0170000) == 0100000) {
-            next if $name =~ $ignored;
-            $text .= "$name\0" . ($shown{$attributes} //= shown(substr($attributes, 4), unpack 'L', $attributes)) . substr($stat, 40, 8) . substr($stat, 112, 12);
-            $entries++;
-            if ($depth ne 'names' || ord($name) == 100 && $name =~ /^dovecot-uid(?:list$|validity)/) { sum($name, $inner eq '' ? $name : "$inner/$name") }
+        my $plain = $plain{$attributes};
+        if (!defined $plain) {
+            my $kind = unpack('x12 S', $attributes) & 0170000;
+            if ($kind == 0040000) { push @below, $name; next }
+            if ($kind != 0100000) { $text .= one($name, $name); $entries++; next }
+            $plain = $plain{$attributes} = shown(substr($attributes, 4), unpack 'L', $attributes);
         }
-        elsif ((unpack('x12 S', $attributes) & 0170000) == 0040000) { push @below, $name }
-        else { $text .= one($name, $name); $entries++ }
+        next if !($spares_messages && $initial >= 48 && $initial <= 57) && $name =~ $ignored;
+        $text .= "$name\0$plain" . substr($stat, 40, 8) . substr($stat, 112, 12);
+        $entries++;
+        if ($reads_all || $initial == 100 && $name =~ /^dovecot-uid(?:list$|validity)/) { sum($name, $inner eq '' ? $name : "$inner/$name") }
     }
     closedir $handle;
     print {$stream} $text;
-    for my $name (@below) { walk("$path/$name", $inner eq '' ? $name : "$inner/$name") }
+    for my $name (@below) {
+        my $further = $inner eq '' ? $name : "$inner/$name";
+        walk("$path/$name", $further) unless $is_unit{$further};
+    }
 }
 
 # A link, a device, or the tree itself if it is a file; $stat is of it.
@@ -119,14 +188,14 @@ sub sum {
     else { print {$sums} "./$path\0" }
 }
 
-# Two hundred of them, the same on both hosts: the walk has an order.
+# Two hundred of each part, the same on both hosts: the walk has an order.
 sub choose {
     my $step = int(@files / 200) + 1;
     for (my $index = 0; $index < @files; $index += $step) { print {$sums} "./$files[$index]\0" }
 }
 
 sub add_sums {
-    open(my $file, '<:raw', "$out/sums") or die "no sums: $!\n";
+    open(my $file, '<:raw', $_[0]) or die "no sums: $!\n";
     local $/ = "\0";
     while (my $line = <$file>) { print {$stream} $line; $entries++ }
 }

@@ -45,7 +45,10 @@ export interface PassKeyOptions {
 export const mirrorRequest = 'mail-cutover mirror';
 /** The same for a connection that waits, and takes the lock when it begins. */
 export const heldRequest = 'mail-cutover held';
-/** The same for tar(1), with the number of a store after it; the mirror program makes it of the other. */
+/**
+ * The same for tar(1), with the number of a store after it, and the program that has made less of the stream;
+ * the mirror program makes it of the other.
+ */
 const tarRequest = 'mail-cutover tar';
 
 const leaseMinutes = 30;
@@ -192,7 +195,7 @@ state=/var/lib/mail-cutover/$2
 case "\$SSH_ORIGINAL_COMMAND" in
   '${mirrorRequest}') exec $run perl $1/mirror.pl receive "\$state" $1/items ;;
   '${heldRequest}') exec perl $1/mirror.pl receive "\$state" $1/items held ;;
-  '${tarRequest} '*) exec $run perl $1/mirror.pl untar "\$state" $1/items "\$(printf %s "\$SSH_ORIGINAL_COMMAND" | tr -cd 0-9)" ;;
+  '${tarRequest} '*) set -f; exec $run perl $1/mirror.pl untar "\$state" $1/items \${SSH_ORIGINAL_COMMAND#'${tarRequest} '} ;;
 esac
 exec $run rsync --config=$1/rsyncd.conf --server --daemon .
 END

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Lock, takeLock } from '../../src/engine/lock.ts';
 import { MailHost } from '../../src/hosts/mail-host.ts';
@@ -9,7 +8,7 @@ import { migrationFiles } from '../../src/hosts/migration-files.ts';
 import { demandEqual } from '../../src/transfer/manifest.ts';
 import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
 import type { Lab } from '../lab/lab.ts';
-import { mustRun } from '../lab/process.ts';
+import type { BenchDisk } from './bench-disk.ts';
 
 const migration = 'bench';
 export const store = '/srv/store';
@@ -17,25 +16,23 @@ export const store = '/srv/store';
 /** Other work of the machine must not end a measurement. */
 const patience = { timeout: 7200 };
 
-/**
- * Boots both hosts with a folder of the machine's own disk as `/srv`, which outlives them: stores are
- * made once, and lie on the file system itself, not on the lab's overlay.
- */
-export async function withDisks<T>(lab: Lab, name: string, work: () => Promise<T>): Promise<T> {
-  const mounted: string[] = [];
+/** Boots both hosts with these disks as `/srv`. */
+export async function withDisks<T>(
+  lab: Lab,
+  disks: { readonly old: BenchDisk; readonly new: BenchDisk },
+  work: () => Promise<T>,
+): Promise<T> {
+  const all = lab.hosts.map((host) => ({ host, disk: disks[host.name as 'old' | 'new'] }));
   try {
-    for (const host of lab.hosts) {
+    for (const { host, disk } of all) {
       await host.renew();
-      const disk = join(homedir(), '.cache/mail-cutover-bench', name, host.name);
-      mkdirSync(disk, { recursive: true });
-      await mustRun(['mount', '--bind', disk, join(host.root, 'srv')]);
-      mounted.push(join(host.root, 'srv'));
+      await disk.mount(join(host.root, 'srv'));
     }
     await lab.bootAll();
     return await work();
   } finally {
-    for (const host of lab.hosts) if (host.running) await host.powerCut();
-    for (const path of mounted) await mustRun(['umount', path]);
+    for (const { host } of all) if (host.running) await host.powerCut();
+    for (const { disk } of all) await disk.release();
   }
 }
 
@@ -97,12 +94,6 @@ export class BenchHosts {
     return this.#pass(() => finalPass(this.#options()));
   }
 
-  /** The next pass is the first one. */
-  async forgetPasses(): Promise<void> {
-    await this.run(`rm -f /var/lib/mail-cutover/${migration}/transfer-note; sync`);
-    await this.onTarget(`rm -f /var/lib/mail-cutover/${migration}/transfer-token; sync`);
-  }
-
   #forgetCaches(): void {
     if (this.#isCold) writeFileSync('/proc/sys/vm/drop_caches', '3');
   }
@@ -137,6 +128,12 @@ export class BenchHosts {
       await this.run(text);
       await this.onTarget('sync -f /srv');
     });
+  }
+
+  /** Seconds of a command on NEW alone. */
+  onTargetAlone(text: string): Promise<number> {
+    this.#forgetCaches();
+    return seconds(() => this.onTarget(text));
   }
 
   run(text: string, args: readonly string[] = []): Promise<string> {

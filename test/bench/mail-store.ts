@@ -7,9 +7,20 @@
 /** `$2` mailboxes, `$3` messages in each, `$4` `small` for messages of 1 to 2 KB. */
 export const seed = String.raw`
 perl -e '
+use MIME::Base64;
 my ($store, $mailboxes, $messages, $sizes) = @ARGV;
 srand 1;
-my $text = join "", map { chr 32 + rand 95 } 1 .. 65_536;
+# Text of 5,000 words, the frequent ones more so, in lines; and attachments, as base64 has them. Pools so
+# large that no compressor finds a message again.
+my @words = map { join "", map { chr 97 + rand 26 } 1 .. 2 + rand 9 } 1 .. 5000;
+my ($text, $line, $attached) = ("", "", "");
+while (length $text < 16_000_000) {
+    $line .= $words[5000 * rand() ** 3] . " ";
+    if (length $line > 70) { $text .= "$line\n"; $line = "" }
+}
+open my $random, "<", "/dev/urandom" or die;
+while (length $attached < 48_000_000) { read $random, my $bytes, 57_000; $attached .= encode_base64($bytes) }
+sub piece { my ($pool, $length) = @_; return substr $$pool, rand length($$pool) - $length, $length }
 mkdir $store;
 for my $user (1 .. $mailboxes) {
     my $home = "$store/u$user";
@@ -19,7 +30,7 @@ for my $user (1 .. $mailboxes) {
         mkdir "$home$folder/$_" for qw(cur new tmp);
         for my $index (qw(dovecot-uidlist dovecot.index dovecot.index.log dovecot.index.cache)) {
             open my $file, ">", "$home$folder/$index" or die;
-            print $file substr $text, 0, 200 + rand 4000;
+            print $file piece(\$text, int(200 + rand 4000));
         }
     }
     for my $number (1 .. $messages) {
@@ -27,8 +38,9 @@ for my $user (1 .. $mailboxes) {
         my $size = $sizes eq "small" ? int(1000 + rand 1000) : int(500 + 40_000 * rand() ** 2 + (rand() < 0.04 ? 300_000 * rand : 0));
         my $path = "$home$folder/cur/" . (1_700_000_000 + $number) . ".M\${user}P$number.old,S=$size:2,S";
         open my $file, ">", $path or die;
-        my $left = $size;
-        while ($left > 0) { my $part = $left > 60_000 ? 60_000 : $left; print $file substr $text, rand 5000, $part; $left -= $part }
+        # What is larger than a letter is so by what is attached to it.
+        my $letter = $size > 12_000 ? 3_000 : $size;
+        print $file piece(\$text, $letter), piece(\$attached, $size - $letter);
         close $file;
         link $path, "$home/.Sent/cur/" . (1_700_000_000 + $number) . ".L\${user}P$number.old:2,S" if $number % 100 == 0;
     }

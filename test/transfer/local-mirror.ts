@@ -17,6 +17,15 @@ export interface MirrorResult {
   readonly counts: Readonly<Record<string, number>>;
 }
 
+/** Numbers of the program, by name, that are others in a test. */
+type Numbers = Readonly<Record<string, number>>;
+
+function withNumber(text: string, [name, value]: readonly [string, number]): string {
+  const own = new RegExp(`my \\$${name} = [0-9_]+;`);
+  if (!own.test(text)) throw new Error(`the program has no number $${name}`);
+  return text.replace(own, `my $${name} = ${value};`);
+}
+
 /** Two trees on this machine and the real program between them, without SSH. */
 export class LocalMirror {
   readonly temporary = mkdtempSync(join(tmpdir(), 'mirror-'));
@@ -30,17 +39,14 @@ export class LocalMirror {
    * `young`: seconds within which the program trusts no ctime; its own value if not given. `server`: what
    * runs it; if not given, each run is a process of its own, and the other end is started as a door does.
    */
-  constructor(young?: number, server?: MirrorServer) {
+  constructor(young?: number, server?: MirrorServer, numbers: Numbers = {}) {
     this.#young = young;
     this.#server = server;
-    const own = 'my $young = 2;';
-    if (!mirrorProgram.includes(own)) throw new Error(`the program does not say ${own}`);
-    const text =
-      young === undefined ? mirrorProgram : mirrorProgram.replace(own, `my $young = ${young};`);
-    writeFileSync(this.#program, text);
+    const all = young === undefined ? numbers : { ...numbers, young };
+    writeFileSync(this.#program, Object.entries(all).reduce(withNumber, mirrorProgram));
     writeFileSync(
       this.#door,
-      'case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *held) exec perl "$1" receive "$2" "$3" held ;; *) exec perl "$1" untar "$2" "$3" "$(printf %s "$4" | tr -cd 0-9)" ;; esac',
+      `case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *held) exec perl "$1" receive "$2" "$3" held ;; *) exec perl "$1" untar "$2" "$3" \${4##*tar } ;; esac`,
     );
   }
 

@@ -101,7 +101,7 @@ sub received_here {
     ($received, $at, $waiting, $lap) = ('', 0, '', undef);
     %count = ();
     my ($state, $items_file, $word) = $words->@[3 .. 5];
-    @ARGV = $word =~ / tar ([0-9]+)/ ? ('untar', $state, $items_file, $1)
+    @ARGV = $word =~ / tar (.*)/ ? ('untar', $state, $items_file, split ' ', $1)
         : ('receive', $state, $items_file, $word =~ /held$/ ? 'held' : ());
     run_main();
     exit 0;
@@ -123,7 +123,7 @@ my $start_other = \&start_program;
     my ($ends, @words) = @_;
     return $start_other->(@_) if $words[0] ne 'sh';
     open(my $nothing, '>', '/dev/null');
-    return received_here({ $ends->%*, out => $nothing }, \@words, $ends->{close});
+    return received_here({ $ends->%*, out => $nothing }, \@words);
 };
 
 $| = 1;

@@ -42,7 +42,7 @@ my ($machine) = $Config{archname} =~ /^([^-]+)/;
 my ($statx_number, $utimensat_number, $syncfs_number, $fadvise_number) = ($numbers{$machine} || [])->@*;
 
 my $young = 2;               # seconds; see above
-my $batch_size = 20_000;     # entries that the target compares at a time
+my $batch_size = 5_000;     # entries that the target compares at a time
 my $piece = 262_144;         # bytes
 my $unknown = "\0" x 24;     # a key that equals none
 
@@ -107,6 +107,8 @@ sub put {
     close $file or die "can't write $path: $!\n";
     rename "$path.new", $path or die "can't write $path: $!\n";
 }
+
+sub has_program { my ($name) = @_; return !!grep { -x "$_/$name" } split /:/, $ENV{PATH} // '' }
 
 # Everything of these folders' file systems to disk.
 sub sync_all {
@@ -183,10 +185,13 @@ sub mailbox {
     return $above =~ m{^(?:(.*)/)?\.[^/]*$}s ? $1 // '' : $above;
 }
 
+# Seconds since the host was started; no clock that is set changes it.
+sub uptime { my ($seconds) = split ' ', slurp('/proc/uptime') // '0'; return $seconds }
+
 # Milliseconds since the one before, into the counts.
 my (%count, $lap);
 sub lap {
-    my ($now) = split ' ', slurp('/proc/uptime') // '0';
+    my $now = uptime();
     $count{"ms_$_[0]"} = sprintf '%.0f', ($now - ($lap // $now)) * 1000;
     $lap = $now;
 }

@@ -13,6 +13,8 @@ my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some
 # A part of the mailboxes only; and those of the others, by item and path. See there.
 my ($part, $parts, %elsewhere) = (1, 1);
 
+my %can_squeeze;                        # programs that make less of a stream, of both hosts
+
 # Of a detached pass: its folder, and how far it is.
 my ($run_folder, $doing, $told, $seen, $seen_bytes) = (undef, 'comparing', 0, 0, 0);
 
@@ -25,11 +27,22 @@ sub send_all {
     read_note($items_file);
     lap('note');
     pass($child, @command);
-    write_note();
     close $out;
     waitpid $child, 0;
     lap('end');
     print result();
+    leave() unless defined $run_folder;
+    write_note();
+}
+
+# Whoever waits for the pass need not wait for what comes now.
+sub leave {
+    STDOUT->flush;
+    my $child = fork // return;
+    POSIX::_exit(0) if $child;
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', '/dev/null';
+    open STDERR, '>', '/dev/null';
 }
 
 # The pass itself, over a connection that is open.
@@ -66,7 +79,9 @@ sub pass {
 my $greeted = 0;
 sub greet {
     return if $greeted++;
-    die "the other host's numbers are of another order\n" if expect_frame('R') ne $byte_order;
+    my ($order, @squeezers) = split ' ', expect_frame('R');
+    die "the other host's numbers are of another order\n" if $order ne $byte_order;
+    %can_squeeze = map { $_ => 1 } grep { has_program($_) } @squeezers;
 }
 
 sub result {
@@ -133,30 +148,31 @@ sub hash {
 
 # --- the first time -------------------------------------------------------------------------------
 # Mailboxes that the target does not have at all are brought by tar(1) at both ends: it needs half of the
-# processor time a file. Their folders are noted before, as if a pass had just ended: what came, went or
-# changed while tar read is found as the next pass would find it, and no message is looked at twice.
+# processor time a file. Each is noted before tar gets its name, as if a pass had just ended: what came,
+# went or changed while tar read is found as the next pass would find it, and no message is looked at twice.
+my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
+my %squeezers = (zstd => 'zstd -1 -q', gzip => 'gzip -1');
+my $trial = 64_000_000;              # bytes after which the rate of a stream is judged
+my $worth_squeezing = 60_000_000;    # bytes a second: below that less to carry may be faster
+
 sub bring_new {
     my ($item, @command) = @_;
     # Only over the door that knows the word.
     return unless @command && $command[-1] =~ s/ mirror$/ tar $item/;
-    my @units = map { [$_, note_tree($item, $_)] } grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
-    my ($messages, $bytes) = (0, 0);
-    for my $unit (@units) { $messages += $unit->[2]; $bytes += $unit->[3] }
-    show_total($messages, $bytes);
+    my @units = grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
     my @lacking = map { $units[$_] } ask_which('U', $item, @units) or return;
-    put("$folder/transfer-list", join '', map { "./$_->[0]\0" } @lacking);
-    my $is_whole = bring_by_tar($item, \@lacking, @command);
-    unlink "$folder/transfer-list";
-    my @installed = map { $lacking[$_] } ask_which('I', $item, @lacking);
-    return unless $is_whole;
-    $count{tar} += @installed;
-    remember($_->[1]) for @installed;
+    my %all = (item => $item, names => \@lacking, next => 0, messages => 0, bytes => 0);
+    my ($by) = grep { $can_squeeze{$_} } qw(zstd gzip);
+    my $rate = bring_by_tar(\%all, undef, $by ? $worth_squeezing : 0, @command) or return;
+    # The way was slow. Is it faster with less to carry? If not, the rest goes as it is.
+    if ($all{next} < @lacking) { bring_by_tar(\%all, $by, $rate, @command) or return }
+    if ($all{next} < @lacking) { bring_by_tar(\%all, undef, 0, @command) }
 }
 
 # Tells the target the names of mailboxes; it answers with the numbers of some.
 sub ask_which {
     my ($letter, $item, @units) = @_;
-    send_frame($letter, pack 'n a*', $item, join "\0", map { $_->[0] } @units);
+    send_frame($letter, pack 'n a*', $item, join "\0", @units);
     flush_frames();
     return unpack 'N*', expect_frame($letter);
 }
@@ -221,33 +237,61 @@ sub refuse {
     exit 4;
 }
 
-my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
-# Whether all of it was read and written.
+# One stream of mailboxes that have their turn. After a trial it ends where it does not reach LEAST bytes a
+# second (0: no trial), and the others are left for the next. Returns its rate, undef if it failed.
 sub bring_by_tar {
-    my ($item, $units, @command) = @_;
+    my ($all, $by, $least, @command) = @_;
+    my ($item, $names, $first) = $all->@{qw(item names next)};
     my $path = "$items[$item]{root}/.";
-    pipe(my $from, my $to) or die "no pipe: $!\n";
+    pipe(my $from, my $to) && pipe(my $listed, my $list) or die "no pipe: $!\n";
     widen($to);
-    my @words = (split(' ', $tar), '-C', $path, '--null', '-T', "$folder/transfer-list");
+    $list->blocking(0);
+    my @words = (split(' ', $tar), $by ? ('-I', $squeezers{$by}) : (), '-C', $path, '--null', '-T', '-');
+    $command[-1] .= " $by" if $by;
     # What tar complains of, a mailbox that has gone, the listing looks at again.
-    my $reader = start_program({ out => $to, close => $from, is_quiet => 1 }, @words);
-    my $carrier = start_program({ in => $from, close => $to }, @command);
-    close $_ for $from, $to;
-    my ($warmer, $rounds, $code) = (0, 0, 0);
+    my $reader = start_program({ in => $listed, out => $to, is_quiet => 1 }, @words);
+    my $carrier = start_program({ in => $from }, @command);
+    close $_ for $from, $to, $listed;
+    my ($began, $warmer, $rounds, $fed, $rate, $rest, @records) = (uptime(), 0, 0, 0, 0, '');
+    my ($bytes_before, $is_on_trial) = ($seen_bytes, $least > 0);
     $doing = 'copying';
     while (waitpid($reader, POSIX::WNOHANG()) == 0) {
-        select undef, undef, undef, 0.05;
         my ($got, $from_disk) = read_by($reader);
-        $seen_bytes = $got if $got > $seen_bytes;
+        $seen_bytes = $bytes_before + $got if $bytes_before + $got > $seen_bytes;
         show_progress();
+        # The clock runs from when there is something: connecting is not the rate.
+        if ($got < 1_000_000) { $began = uptime() } else { $rate = $got / (uptime() - $began || 0.01) }
+        if ($is_on_trial && $rest eq '' && $fed >= $trial && $got >= $fed * 0.9) {
+            $is_on_trial = 0;
+            undef $list if $rate < $least;
+        }
+        if ($list && $rest eq '' && $all->{next} < @$names && !($is_on_trial && $fed >= $trial)) {
+            my ($records, $messages, $bytes) = note_tree($item, $names->[$all->{next}]);
+            push @records, $records;
+            $all->{messages} += $messages;
+            $all->{bytes} += $bytes;
+            $fed += $bytes;
+            $rest = "./$names->[$all->{next}++]\0";
+            show_total($all->@{qw(messages bytes)}) if $all->{next} == @$names;
+        }
+        if ($list && $rest ne '' && syswrite $list, $rest) { $rest = ''; next } # whole or not at all: pipe(7)
+        undef $list if $rest eq '' && $all->{next} == @$names;
+        select undef, undef, undef, 0.05;
         # Much of it comes from the disk: somebody who asks for it ahead of tar makes it come faster.
-        $warmer = warm_apart($reader, map { "$path/$_->[0]" } @$units) if !$warmer && $rounds++ == 4 && $from_disk > $got / 4;
+        $warmer = warm_apart($reader, $list, map { "$path/$_" } $names->@[$first .. $#$names]) if !$warmer && $rounds++ == 4 && $from_disk > $got / 4;
     }
     # 1: files changed or went meanwhile (tar(1)).
     my $is_read = $? >> 8 <= 1 && ($? & 127) == 0;
     waitpid $warmer, 0 if $warmer && kill 'TERM', $warmer;
     waitpid $carrier, 0;
-    return $is_read && $? == 0;
+    my $is_whole = $is_read && $? == 0;
+    my @names = $names->@[$first .. $all->{next} - 1];
+    my @installed = ask_which('I', $item, @names);
+    return unless $is_whole;
+    $count{tar} += @installed;
+    $count{"by_$by"} += @installed if $by;
+    remember($records[$_]) for @installed;
+    return $rate || 1;
 }
 
 sub start_program {
@@ -270,9 +314,10 @@ sub read_by {
 
 # Goes the way that tar goes, and asks the disk for each file before tar wants it; not too far ahead.
 sub warm_apart {
-    my ($reader, @stack) = @_;
+    my ($reader, $list, @stack) = @_;
     my $child = fork // return 0;
     return $child if $child;
+    close $list if $list; # tar waits for its end
     my ($asked, $got) = (0, 0);
     @stack = reverse @stack;
     while (defined(my $path = pop @stack)) {
@@ -301,10 +346,9 @@ my $note_head = 'mail-cutover note 2';
 
 # Seconds by which the clock is ahead of the time since boot; changes when the clock is set.
 sub clock {
-    my ($uptime) = split ' ', slurp('/proc/uptime') // '0';
     my $boot = slurp('/proc/sys/kernel/random/boot_id') // '';
     chomp $boot;
-    return ($boot, sprintf '%.0f', time - $uptime);
+    return ($boot, sprintf '%.0f', time - uptime());
 }
 
 # The token of the note that is there now; '' if it proves nothing.
@@ -405,8 +449,24 @@ sub scan {
         push @queue, [$item, $name, $state{$index} eq 'f' ? $index : undef] unless gone($index);
     }
     $count{looked} = @item_of;
-    push @queue, map { [$_, ''] } grep { !$stored{$_} } 0 .. $#items;
-    return @queue;
+    return ((map { [$_, ''] } grep { !$stored{$_} } 0 .. $#items), with_other_holders(@queue));
+}
+
+# These folders, and those with other links of what lies in them. The latter would be asked for in the end
+# (serve_links); here they cost no turn of their own.
+sub with_other_holders {
+    my %by_index = map { ($known{"$_->[0]\0$_->[1]"} => $_) } @_;
+    my %inodes;
+    for my $index (keys %by_index) {
+        my ($entry, $end) = $first_of[$index]->@*;
+        for (; $entry < $end; $entry += 3) {
+            $inodes{"$item_of[$index] " . unpack 'x4 Q', $noted[$entry + 2]} = 1 if $noted[$entry] eq 'l';
+        }
+    }
+    for my $index (grep { !$state{$_} } map { ($holders{$_} // [])->@* } keys %inodes) {
+        $by_index{$index} = [$item_of[$index], $name_of[$index]];
+    }
+    return @by_index{sort { $a <=> $b } keys %by_index};
 }
 
 # A folder of the note and all below it.
@@ -479,9 +539,11 @@ sub serve_queue {
     my @queue = @_;
     my @asked;
     while (@queue || @asked) {
-        my ($size, $batch) = (0);
-        while (@queue && $size < $batch_size) {
+        my ($size, $at_mailbox, $batch) = (0, '');
+        # A mailbox is not parted: what moved within it is renamed only if both ends of the way are here.
+        while (@queue && ($size < $batch_size || mailbox($queue[0][1]) eq $at_mailbox)) {
             my ($item, $name, $index) = (shift @queue)->@*;
+            $at_mailbox = mailbox($name);
             $batch //= []; # a folder may be empty, and no longer so at the target
             unshift @queue, defined $index ? list_some($index, $batch, \$size) : list($item, $name, $batch, \$size);
         }

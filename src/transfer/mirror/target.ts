@@ -12,7 +12,7 @@ sub receive_all {
     open $in, '<&', \*STDIN;
     open $out, '>&', \*STDOUT;
     binmode $_ for $in, $out;
-    send_frame('R', $byte_order);
+    send_frame('R', join ' ', $byte_order, grep { has_program($_) } qw(zstd gzip));
     flush_frames();
     enlist($folder, expect_frame('N')) if $is_held;
     my $token = expect_frame('H');
@@ -46,13 +46,28 @@ sub receive_all {
 sub staging { return "$_[0]{root}/.mail-cutover.tar" }
 
 sub untar {
-    my (undef, $items_file, $number) = @_;
+    my (undef, $items_file, $number, $by) = (@_, '');
     my $item = $number =~ /^[0-9]+$/ ? (read_items($items_file))[$number] : undef;
     die "refused: no such store\n" unless $item && $item->{kind} eq 'store';
+    die "refused: no such program\n" unless $by =~ /^(?:zstd|gzip|)$/;
     -d $item->{root} or make_root($item->{root});
     my $staging = staging($item);
     mkdir $staging, 0700 or die "can't make $staging: $!\n";
-    exec 'tar', '-x', '-p', '-b', '512', '--warning=none', '-C', $staging or die "can't run tar: $!\n";
+    write_back($staging);
+    my @words = ('tar', '-x', '-p', '-b', '512', '--warning=none', $by ? ('-I', $by) : (), '-C', $staging);
+    exec { $words[0] } @words or die "can't run tar: $!\n";
+}
+
+# Brings to disk what tar has written by now, again and again until it ends: else all of it waits in memory for
+# the end of the pass. A process of its own, which must not hold the connection open.
+sub write_back {
+    my ($path) = @_;
+    my $tar = $$;
+    return if fork // 1;
+    POSIX::close($_) for 0 .. 255;
+    sysopen(my $handle, $path, O_RDONLY) or POSIX::_exit(0);
+    do { syscall($syncfs_number, fileno $handle); select undef, undef, undef, 1 } while getppid == $tar;
+    POSIX::_exit(0);
 }
 
 # Answers which mailboxes are not here. What a tar that was cut off has left is put in its place before.
