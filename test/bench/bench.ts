@@ -3,6 +3,7 @@ import { cpus, loadavg, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Lab } from '../lab/lab.ts';
+import { mustRun } from '../lab/process.ts';
 import { freshDisk, keptDisk } from './bench-disk.ts';
 import { BenchHosts, store, withDisks } from './bench-hosts.ts';
 import { change, seed } from './mail-store.ts';
@@ -20,6 +21,7 @@ const help = `npm run bench -- [options]
   --sizes NAME    mixed: 20 KB on average; small: 1 to 2 KB (default mixed)
   --cold          drop the machine's caches before each measurement
   --rtt N         milliseconds from OLD to NEW and back, by a relay that holds what it gets (default 0)
+  --rate N        megabits a second between the hosts, by tc(8) (default: as fast as they are)
   --runs N        paired runs of each row (default 5)
   --out FILE      the page in which the section of this run is replaced or added (default docs/benchmarks.md)
   --help          this text
@@ -39,6 +41,7 @@ interface Options {
   readonly sizes: string;
   readonly cold: boolean;
   readonly rtt: string;
+  readonly rate?: string | undefined;
   readonly runs: string;
 }
 
@@ -61,6 +64,7 @@ async function onHosts<T>(
     };
     return await withDisks(lab, disks, async () => {
       const bench = new BenchHosts(lab, options.cold, Number(options.rtt));
+      if (options.rate) for (const { port } of lab.hosts) await slow(port, options.rate);
       const lock = await bench.open();
       try {
         await bench.run(
@@ -77,6 +81,12 @@ async function onHosts<T>(
   } finally {
     await lab.stop();
   }
+}
+
+/** What a host receives. */
+async function slow(port: string, megabits: string): Promise<void> {
+  const limit = ['rate', `${megabits}mbit`, 'burst', '256k', 'latency', '50ms'];
+  await mustRun(['tc', 'qdisc', 'add', 'dev', port, 'root', 'tbf', ...limit]);
 }
 
 /**
@@ -221,7 +231,8 @@ on OLD with a key that is there. Both end with \`sync\` on NEW. Stores are made 
 
 function section(rows: readonly Figures[], options: Options, size: string): string {
   const far = options.rtt === '0' ? '' : `, ${options.rtt} ms there and back`;
-  const what = `${options.only ?? 'all'}, ${total(options)} ${options.sizes} messages${options.cold ? ', cold caches' : ''}${far}`;
+  const slowly = options.rate ? `, ${options.rate} Mbit/s` : '';
+  const what = `${options.only ?? 'all'}, ${total(options)} ${options.sizes} messages${options.cold ? ', cold caches' : ''}${far}${slowly}`;
   const words = Object.entries(options).flatMap(([name, value]) =>
     value === undefined || value === false
       ? []
@@ -265,6 +276,7 @@ async function main(): Promise<void> {
       sizes: { type: 'string', default: 'mixed' },
       cold: { type: 'boolean', default: false },
       rtt: { type: 'string', default: '0' },
+      rate: { type: 'string' },
       runs: { type: 'string', default: '5' },
       out: { type: 'string', default: join(import.meta.dirname, '../../docs/benchmarks.md') },
       help: { type: 'boolean', default: false },

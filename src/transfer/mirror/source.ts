@@ -151,8 +151,8 @@ sub hash {
 # processor time a file. Each is noted before tar gets its name, as if a pass had just ended: what came,
 # went or changed while tar read is found as the next pass would find it, and no message is looked at twice.
 my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
-my %squeezers = (zstd => 'zstd -1 -q', gzip => 'gzip -1');
-my $trial = 64_000_000;              # bytes after which the rate of a stream is judged
+my %squeezers = (zstd => 'zstd -q', gzip => 'gzip -1');
+my $trial = 32_000_000;              # bytes after which the rate of a stream is judged
 my $worth_squeezing = 60_000_000;    # bytes a second: below that less to carry may be faster
 
 sub bring_new {
@@ -477,10 +477,11 @@ sub mark_gone {
         while $index < @item_of && $item_of[$index] == $item && index($name_of[$index], $start) == 0;
 }
 
-# Words such as d12: folder 12 differs. In as many processes as there are processors.
+# Words such as d12: folder 12 differs. In several processes: more than there are processors, because what is
+# not in memory is waited for.
 sub changes {
     my $last = $#item_of;
-    my $parts = $last < 5000 ? 1 : processors();
+    my $parts = $last < 5000 ? 1 : 8;
     my (@others, @found);
     for my $part (1 .. $parts - 1) {
         my ($from, $to) = map { int($last * $_ / $parts) } $part, $part + 1;
@@ -499,11 +500,6 @@ sub changes {
         close $other or die "a second scan failed\n";
     }
     return @found;
-}
-
-sub processors {
-    my $count = () = (slurp('/proc/cpuinfo') // '') =~ /^processor/mg;
-    return $count < 1 ? 1 : $count > 4 ? 4 : $count;
 }
 
 sub changes_among {
