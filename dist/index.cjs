@@ -1046,7 +1046,7 @@ my ($machine) = $Config{archname} =~ /^([^-]+)/;
 my ($statx_number, $utimensat_number, $syncfs_number, $fadvise_number) = ($numbers{$machine} || [])->@*;
 
 my $young = 2;               # seconds; see above
-my $batch_size = 20_000;     # entries that the target compares at a time
+my $batch_size = 5_000;     # entries that the target compares at a time
 my $piece = 262_144;         # bytes
 my $unknown = "\0" x 24;     # a key that equals none
 
@@ -1111,6 +1111,8 @@ sub put {
     close $file or die "can't write $path: $!\n";
     rename "$path.new", $path or die "can't write $path: $!\n";
 }
+
+sub has_program { my ($name) = @_; return !!grep { -x "$_/$name" } split /:/, $ENV{PATH} // '' }
 
 # Everything of these folders' file systems to disk.
 sub sync_all {
@@ -1187,10 +1189,13 @@ sub mailbox {
     return $above =~ m{^(?:(.*)/)?\.[^/]*$}s ? $1 // '' : $above;
 }
 
+# Seconds since the host was started; no clock that is set changes it.
+sub uptime { my ($seconds) = split ' ', slurp('/proc/uptime') // '0'; return $seconds }
+
 # Milliseconds since the one before, into the counts.
 my (%count, $lap);
 sub lap {
-    my ($now) = split ' ', slurp('/proc/uptime') // '0';
+    my $now = uptime();
     $count{"ms_$_[0]"} = sprintf '%.0f', ($now - ($lap // $now)) * 1000;
     $lap = $now;
 }
@@ -1330,6 +1335,8 @@ my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some
 # A part of the mailboxes only; and those of the others, by item and path. See there.
 my ($part, $parts, %elsewhere) = (1, 1);
 
+my %can_squeeze;                        # programs that make less of a stream, of both hosts
+
 # Of a detached pass: its folder, and how far it is.
 my ($run_folder, $doing, $told, $seen, $seen_bytes) = (undef, 'comparing', 0, 0, 0);
 
@@ -1342,11 +1349,22 @@ sub send_all {
     read_note($items_file);
     lap('note');
     pass($child, @command);
-    write_note();
     close $out;
     waitpid $child, 0;
     lap('end');
     print result();
+    leave() unless defined $run_folder;
+    write_note();
+}
+
+# Whoever waits for the pass need not wait for what comes now.
+sub leave {
+    STDOUT->flush;
+    my $child = fork // return;
+    POSIX::_exit(0) if $child;
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', '/dev/null';
+    open STDERR, '>', '/dev/null';
 }
 
 # The pass itself, over a connection that is open.
@@ -1383,7 +1401,9 @@ sub pass {
 my $greeted = 0;
 sub greet {
     return if $greeted++;
-    die "the other host's numbers are of another order\n" if expect_frame('R') ne $byte_order;
+    my ($order, @squeezers) = split ' ', expect_frame('R');
+    die "the other host's numbers are of another order\n" if $order ne $byte_order;
+    %can_squeeze = map { $_ => 1 } grep { has_program($_) } @squeezers;
 }
 
 sub result {
@@ -1450,30 +1470,31 @@ sub hash {
 
 # --- the first time -------------------------------------------------------------------------------
 # Mailboxes that the target does not have at all are brought by tar(1) at both ends: it needs half of the
-# processor time a file. Their folders are noted before, as if a pass had just ended: what came, went or
-# changed while tar read is found as the next pass would find it, and no message is looked at twice.
+# processor time a file. Each is noted before tar gets its name, as if a pass had just ended: what came,
+# went or changed while tar read is found as the next pass would find it, and no message is looked at twice.
+my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
+my %squeezers = (zstd => 'zstd -q', gzip => 'gzip -1');
+my $trial = 32_000_000;              # bytes after which the rate of a stream is judged
+my $worth_squeezing = 60_000_000;    # bytes a second: below that less to carry may be faster
+
 sub bring_new {
     my ($item, @command) = @_;
     # Only over the door that knows the word.
     return unless @command && $command[-1] =~ s/ mirror$/ tar $item/;
-    my @units = map { [$_, note_tree($item, $_)] } grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
-    my ($messages, $bytes) = (0, 0);
-    for my $unit (@units) { $messages += $unit->[2]; $bytes += $unit->[3] }
-    show_total($messages, $bytes);
+    my @units = grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
     my @lacking = map { $units[$_] } ask_which('U', $item, @units) or return;
-    put("$folder/transfer-list", join '', map { "./$_->[0]\0" } @lacking);
-    my $is_whole = bring_by_tar($item, \@lacking, @command);
-    unlink "$folder/transfer-list";
-    my @installed = map { $lacking[$_] } ask_which('I', $item, @lacking);
-    return unless $is_whole;
-    $count{tar} += @installed;
-    remember($_->[1]) for @installed;
+    my %all = (item => $item, names => \@lacking, next => 0, messages => 0, bytes => 0);
+    my ($by) = grep { $can_squeeze{$_} } qw(zstd gzip);
+    my $rate = bring_by_tar(\%all, undef, $by ? $worth_squeezing : 0, @command) or return;
+    # The way was slow. Is it faster with less to carry? If not, the rest goes as it is.
+    if ($all{next} < @lacking) { bring_by_tar(\%all, $by, $rate, @command) or return }
+    if ($all{next} < @lacking) { bring_by_tar(\%all, undef, 0, @command) }
 }
 
 # Tells the target the names of mailboxes; it answers with the numbers of some.
 sub ask_which {
     my ($letter, $item, @units) = @_;
-    send_frame($letter, pack 'n a*', $item, join "\0", map { $_->[0] } @units);
+    send_frame($letter, pack 'n a*', $item, join "\0", @units);
     flush_frames();
     return unpack 'N*', expect_frame($letter);
 }
@@ -1538,33 +1559,61 @@ sub refuse {
     exit 4;
 }
 
-my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
-# Whether all of it was read and written.
+# One stream of mailboxes that have their turn. After a trial it ends where it does not reach LEAST bytes a
+# second (0: no trial), and the others are left for the next. Returns its rate, undef if it failed.
 sub bring_by_tar {
-    my ($item, $units, @command) = @_;
+    my ($all, $by, $least, @command) = @_;
+    my ($item, $names, $first) = $all->@{qw(item names next)};
     my $path = "$items[$item]{root}/.";
-    pipe(my $from, my $to) or die "no pipe: $!\n";
+    pipe(my $from, my $to) && pipe(my $listed, my $list) or die "no pipe: $!\n";
     widen($to);
-    my @words = (split(' ', $tar), '-C', $path, '--null', '-T', "$folder/transfer-list");
+    $list->blocking(0);
+    my @words = (split(' ', $tar), $by ? ('-I', $squeezers{$by}) : (), '-C', $path, '--null', '-T', '-');
+    $command[-1] .= " $by" if $by;
     # What tar complains of, a mailbox that has gone, the listing looks at again.
-    my $reader = start_program({ out => $to, close => $from, is_quiet => 1 }, @words);
-    my $carrier = start_program({ in => $from, close => $to }, @command);
-    close $_ for $from, $to;
-    my ($warmer, $rounds, $code) = (0, 0, 0);
+    my $reader = start_program({ in => $listed, out => $to, is_quiet => 1 }, @words);
+    my $carrier = start_program({ in => $from }, @command);
+    close $_ for $from, $to, $listed;
+    my ($began, $warmer, $rounds, $fed, $rate, $rest, @records) = (uptime(), 0, 0, 0, 0, '');
+    my ($bytes_before, $is_on_trial) = ($seen_bytes, $least > 0);
     $doing = 'copying';
     while (waitpid($reader, POSIX::WNOHANG()) == 0) {
-        select undef, undef, undef, 0.05;
         my ($got, $from_disk) = read_by($reader);
-        $seen_bytes = $got if $got > $seen_bytes;
+        $seen_bytes = $bytes_before + $got if $bytes_before + $got > $seen_bytes;
         show_progress();
+        # The clock runs from when there is something: connecting is not the rate.
+        if ($got < 1_000_000) { $began = uptime() } else { $rate = $got / (uptime() - $began || 0.01) }
+        if ($is_on_trial && $rest eq '' && $fed >= $trial && $got >= $fed * 0.9) {
+            $is_on_trial = 0;
+            undef $list if $rate < $least;
+        }
+        if ($list && $rest eq '' && $all->{next} < @$names && !($is_on_trial && $fed >= $trial)) {
+            my ($records, $messages, $bytes) = note_tree($item, $names->[$all->{next}]);
+            push @records, $records;
+            $all->{messages} += $messages;
+            $all->{bytes} += $bytes;
+            $fed += $bytes;
+            $rest = "./$names->[$all->{next}++]\0";
+            show_total($all->@{qw(messages bytes)}) if $all->{next} == @$names;
+        }
+        if ($list && $rest ne '' && syswrite $list, $rest) { $rest = ''; next } # whole or not at all: pipe(7)
+        undef $list if $rest eq '' && $all->{next} == @$names;
+        select undef, undef, undef, 0.05;
         # Much of it comes from the disk: somebody who asks for it ahead of tar makes it come faster.
-        $warmer = warm_apart($reader, map { "$path/$_->[0]" } @$units) if !$warmer && $rounds++ == 4 && $from_disk > $got / 4;
+        $warmer = warm_apart($reader, $list, map { "$path/$_" } $names->@[$first .. $#$names]) if !$warmer && $rounds++ == 4 && $from_disk > $got / 4;
     }
     # 1: files changed or went meanwhile (tar(1)).
     my $is_read = $? >> 8 <= 1 && ($? & 127) == 0;
     waitpid $warmer, 0 if $warmer && kill 'TERM', $warmer;
     waitpid $carrier, 0;
-    return $is_read && $? == 0;
+    my $is_whole = $is_read && $? == 0;
+    my @names = $names->@[$first .. $all->{next} - 1];
+    my @installed = ask_which('I', $item, @names);
+    return unless $is_whole;
+    $count{tar} += @installed;
+    $count{"by_$by"} += @installed if $by;
+    remember($records[$_]) for @installed;
+    return $rate || 1;
 }
 
 sub start_program {
@@ -1587,9 +1636,10 @@ sub read_by {
 
 # Goes the way that tar goes, and asks the disk for each file before tar wants it; not too far ahead.
 sub warm_apart {
-    my ($reader, @stack) = @_;
+    my ($reader, $list, @stack) = @_;
     my $child = fork // return 0;
     return $child if $child;
+    close $list if $list; # tar waits for its end
     my ($asked, $got) = (0, 0);
     @stack = reverse @stack;
     while (defined(my $path = pop @stack)) {
@@ -1618,10 +1668,9 @@ my $note_head = 'mail-cutover note 2';
 
 # Seconds by which the clock is ahead of the time since boot; changes when the clock is set.
 sub clock {
-    my ($uptime) = split ' ', slurp('/proc/uptime') // '0';
     my $boot = slurp('/proc/sys/kernel/random/boot_id') // '';
     chomp $boot;
-    return ($boot, sprintf '%.0f', time - $uptime);
+    return ($boot, sprintf '%.0f', time - uptime());
 }
 
 # The token of the note that is there now; '' if it proves nothing.
@@ -1722,8 +1771,24 @@ sub scan {
         push @queue, [$item, $name, $state{$index} eq 'f' ? $index : undef] unless gone($index);
     }
     $count{looked} = @item_of;
-    push @queue, map { [$_, ''] } grep { !$stored{$_} } 0 .. $#items;
-    return @queue;
+    return ((map { [$_, ''] } grep { !$stored{$_} } 0 .. $#items), with_other_holders(@queue));
+}
+
+# These folders, and those with other links of what lies in them. The latter would be asked for in the end
+# (serve_links); here they cost no turn of their own.
+sub with_other_holders {
+    my %by_index = map { ($known{"$_->[0]\0$_->[1]"} => $_) } @_;
+    my %inodes;
+    for my $index (keys %by_index) {
+        my ($entry, $end) = $first_of[$index]->@*;
+        for (; $entry < $end; $entry += 3) {
+            $inodes{"$item_of[$index] " . unpack 'x4 Q', $noted[$entry + 2]} = 1 if $noted[$entry] eq 'l';
+        }
+    }
+    for my $index (grep { !$state{$_} } map { ($holders{$_} // [])->@* } keys %inodes) {
+        $by_index{$index} = [$item_of[$index], $name_of[$index]];
+    }
+    return @by_index{sort { $a <=> $b } keys %by_index};
 }
 
 # A folder of the note and all below it.
@@ -1734,10 +1799,11 @@ sub mark_gone {
         while $index < @item_of && $item_of[$index] == $item && index($name_of[$index], $start) == 0;
 }
 
-# Words such as d12: folder 12 differs. In as many processes as there are processors.
+# Words such as d12: folder 12 differs. In several processes: more than there are processors, because what is
+# not in memory is waited for.
 sub changes {
     my $last = $#item_of;
-    my $parts = $last < 5000 ? 1 : processors();
+    my $parts = $last < 5000 ? 1 : 8;
     my (@others, @found);
     for my $part (1 .. $parts - 1) {
         my ($from, $to) = map { int($last * $_ / $parts) } $part, $part + 1;
@@ -1756,11 +1822,6 @@ sub changes {
         close $other or die "a second scan failed\n";
     }
     return @found;
-}
-
-sub processors {
-    my $count = () = (slurp('/proc/cpuinfo') // '') =~ /^processor/mg;
-    return $count < 1 ? 1 : $count > 4 ? 4 : $count;
 }
 
 sub changes_among {
@@ -1796,9 +1857,11 @@ sub serve_queue {
     my @queue = @_;
     my @asked;
     while (@queue || @asked) {
-        my ($size, $batch) = (0);
-        while (@queue && $size < $batch_size) {
+        my ($size, $at_mailbox, $batch) = (0, '');
+        # A mailbox is not parted: what moved within it is renamed only if both ends of the way are here.
+        while (@queue && ($size < $batch_size || mailbox($queue[0][1]) eq $at_mailbox)) {
             my ($item, $name, $index) = (shift @queue)->@*;
+            $at_mailbox = mailbox($name);
             $batch //= []; # a folder may be empty, and no longer so at the target
             unshift @queue, defined $index ? list_some($index, $batch, \$size) : list($item, $name, $batch, \$size);
         }
@@ -2098,7 +2161,7 @@ sub receive_all {
     open $in, '<&', \*STDIN;
     open $out, '>&', \*STDOUT;
     binmode $_ for $in, $out;
-    send_frame('R', $byte_order);
+    send_frame('R', join ' ', $byte_order, grep { has_program($_) } qw(zstd gzip));
     flush_frames();
     enlist($folder, expect_frame('N')) if $is_held;
     my $token = expect_frame('H');
@@ -2132,13 +2195,28 @@ sub receive_all {
 sub staging { return "$_[0]{root}/.mail-cutover.tar" }
 
 sub untar {
-    my (undef, $items_file, $number) = @_;
+    my (undef, $items_file, $number, $by) = (@_, '');
     my $item = $number =~ /^[0-9]+$/ ? (read_items($items_file))[$number] : undef;
     die "refused: no such store\n" unless $item && $item->{kind} eq 'store';
+    die "refused: no such program\n" unless $by =~ /^(?:zstd|gzip|)$/;
     -d $item->{root} or make_root($item->{root});
     my $staging = staging($item);
     mkdir $staging, 0700 or die "can't make $staging: $!\n";
-    exec 'tar', '-x', '-p', '-b', '512', '--warning=none', '-C', $staging or die "can't run tar: $!\n";
+    write_back($staging);
+    my @words = ('tar', '-x', '-p', '-b', '512', '--warning=none', $by ? ('-I', $by) : (), '-C', $staging);
+    exec { $words[0] } @words or die "can't run tar: $!\n";
+}
+
+# Brings to disk what tar has written by now, again and again until it ends: else all of it waits in memory for
+# the end of the pass. A process of its own, which must not hold the connection open.
+sub write_back {
+    my ($path) = @_;
+    my $tar = $$;
+    return if fork // 1;
+    POSIX::close($_) for 0 .. 255;
+    sysopen(my $handle, $path, O_RDONLY) or POSIX::_exit(0);
+    do { syscall($syncfs_number, fileno $handle); select undef, undef, undef, 1 } while getppid == $tar;
+    POSIX::_exit(0);
 }
 
 # Answers which mailboxes are not here. What a tar that was cut off has left is put in its place before.
@@ -2757,7 +2835,7 @@ state=/var/lib/mail-cutover/$2
 case "\$SSH_ORIGINAL_COMMAND" in
   '${Wa}') exec $run perl $1/mirror.pl receive "\$state" $1/items ;;
   '${Va}') exec perl $1/mirror.pl receive "\$state" $1/items held ;;
-  '${za} '*) exec $run perl $1/mirror.pl untar "\$state" $1/items "\$(printf %s "\$SSH_ORIGINAL_COMMAND" | tr -cd 0-9)" ;;
+  '${za} '*) set -f; exec $run perl $1/mirror.pl untar "\$state" $1/items \${SSH_ORIGINAL_COMMAND#'${za} '} ;;
 esac
 exec $run rsync --config=$1/rsyncd.conf --server --daemon .
 END
@@ -3400,6 +3478,7 @@ if [ "$2" = mysql ]; then
 fi`;async function checks_refusals(e,t){const n=await e.read(script(Tl,[pathOf(t),t.qmail?.variant??"files"],{purpose:"find out what kind of server this is"}));return n.stdout.toString("utf8").split("\n").filter(e=>e!=="").map(t=>{const[n="",r=""]=t.split("\t");return checks_refusal(e,n,printable(r))})}function checks_refusal(e,t,n){switch(t){case"gnu":return blocks(`${e.label}: it is a ${n} without GNU tools, which this suite can't work on`,"use a Linux host with GNU coreutils and findutils");case"inside":return blocks(`${e.label}: SSH ends inside a container (${n}), which this suite can't move`,"name the address of the host itself");case"qmail":return blocks(`${e.label}: there is no qmail in ${n}`,"install it there, or set qmail.path in the migration file");case"sqlserver":return blocks(`${e.label}: ${n} can't be read, and variant: mysql needs it`,"write it there, or leave qmail.variant out");default:return blocks(`${e.label}: the program ${n} is missing`,`install ${n} there`)}}async function qmail_checks_checks(e,t,{stores:n}){const{old:r,new:s,migration:i}=e;const[o,l,u]=await Promise.all([readControl(r,i),readControl(s,i),readHomes(r,i)]);return[...checks_openRelay(r,o),...checks_openRelay(s,l),...await staleTable(r,i),...await staleTable(s,i),...equalNames(o,l),...strangeDomains(r,o),...checks_unknownDomains(e,o),...await checks_services(r,s),...await wayToNew(e,o,l),...await lifetime(e,o),...await mboxes(e,o,u),...await homesOnNew(e,u),...await sharedDatabase(e),...await checks_owners(e,n),...await room_room(r,s,n),...t?await checks_emptiness(s,i,n):[]]}function checks_openRelay(e,t){return t.files.get("rcpthosts")===undefined?[blocks(`${e.label}: control/rcpthosts is missing, so it is an open relay`,"write the domains that it takes mail for into control/rcpthosts")]:[]}async function staleTable(e,t){const n=await e.read(script('if [ -e "$1" ] && [ ! "$1.cdb" -nt "$1" ] && [ ! -e "$1.cdb" -o "$1" -nt "$1.cdb" ]; then printf stale; fi',[`${pathOf(t)}/control/morercpthosts`],{purpose:"look at morercpthosts.cdb"}));return n.stdout.length===0?[]:[warns(`${e.label}: control/morercpthosts is newer than its table, so some of its domains may be refused`,"run qmail-newmrh there")]}function equalNames(e,t){const n=[];if(me(e)===me(t))n.push(warns(`control/me is ${me(e)} on OLD and NEW, so their logs and bounces can't be told apart`,"give NEW a name of its own"));if(e.hostName===t.hostName)n.push(warns(`OLD and NEW are both called ${e.hostName}, and qmail-local makes names of messages from it`,"give NEW another host name; late passes go by a list of names, not by the host name, but two messages of one second could still bear one name"));return n}function strangeDomains(e,t){return virtualDomains(t).filter(({name:e,prepend:t})=>e.includes("@")||e===""&&t!=="").map(({name:t,prepend:n})=>blocks(`${e.label}: control/virtualdomains has "${printable(`${t}:${n}`)}", which no route to NEW can stand for`,"name whole domains there"))}function checks_unknownDomains({migration:e,old:t},n){if(e.qmail?.variant==="mysql")return[];const r=movedNames(n);return e.domains.filter(e=>!r.some(t=>t===e||t.startsWith(".")&&e.endsWith(t))).map(e=>warns(`${t.label}: ${e} stands neither in locals nor in virtualdomains`,"correct domains in the migration file"))}async function checks_services(e,t){const n=[];for(const[r,s]of[[e,["send"]],[t,["send","smtpd"]]]){const e=await program_ask(r,"services");const t=new Set(e.split("\n").map(e=>e.split("\t")[0]));for(const e of s){if(t.has(e))continue;n.push(blocks(`${r.label}: no service was found that starts qmail-${e}`,"let daemontools or runit (in /service, /etc/service or /var/service) or a systemd unit start it"))}}return n}const Ll=86400;async function lifetime({old:e,migration:t},n){const r=Number(control_lines(n.files.get("queuelifetime"))[0]??604800);const s=await readQueue(e,t);const i=s.messages.map(e=>e.born);const o=i.length===0?0:s.now-Math.min(...i);const l=t.freeze["max-minutes"]*60+Ll;return o>0&&o+l>r?[warns(`${e.label}: the oldest message in its queue is ${Math.round(o/3600)} h old, and bounces at ${Math.round(r/3600)} h (queuelifetime)`,`deliver it first (qmail-qread), or raise control/queuelifetime by a day and restart qmail-send`)]:[]}async function mboxes({old:e,migration:t},n,r){const s=await e.read(script(`while IFS= read -r home; do\n         for file in "$home"/.qmail*; do\n           if [ -f "$file" ] && grep -Eq '^[./].*[^/[:space:]][[:space:]]*$' "$file"; then printf '%s\\n' "$file"; fi\n         done\n         if [ -s "$home/Mailbox" ]; then printf '%s/Mailbox\\n' "$home"; fi\n       done\n       tr '\\0' '\\n' < "/proc/$(cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\\([0-9]*\\) (qmail-lspawn) .*/\\1/p' | head -n 1)/cmdline" 2>/dev/null | sed -n '2s/^/default /p' || :`,[],{stdin:r.homes.map(({path:e})=>`${e}\n`).join(""),purpose:"look for mbox mailboxes"}));const i=s.stdout.toString("utf8").split("\n").filter(e=>e!=="");const o=[...i.filter(e=>e.startsWith("default ")).map(e=>e.slice(8)),...control_lines(n.files.get("defaultdelivery"))].filter(e=>/^[./].*[^/\s]\s*$/.test(e));const l=i.filter(e=>!e.startsWith("default ")).map(printable);const u=[...l,...o.map(e=>`the default delivery ${printable(e)}`)];if(u.length===0)return[];const f=`${e.label}: mail is delivered into mbox files: ${u.slice(0,3).join(", ")}${u.length>3?` and ${u.length-3} more`:""}`;const h="turn them into Maildirs first (and the lines that name them)";return t.qmail?.strategy==="snapshot"?[blocks(`${f}; a late pass can only add files, so late mail would stay on OLD`,h)]:[warns(`${f}; a message that OLD still had to deliver itself would stay there`,h)]}async function homesOnNew({new:e},t){const n=t.homes.filter(({from:e})=>e==="passwd");const r=await e.read(script(`while IFS='\t' read -r user home; do\n         entry=$(getent passwd "$user") || { printf 'user\\t%s\\t%s\\n' "$user" "$home"; continue; }\n         own=$(printf '%s' "$entry" | cut -d: -f6)\n         if [ ! -d "$own" ]; then printf 'missing\\t%s\\t%s\\n' "$user" "$own"\n         elif [ "$(stat -c %u -- "$own")" != "$(printf '%s' "$entry" | cut -d: -f3)" ]; then printf 'owner\\t%s\\t%s\\n' "$user" "$own"\n         elif [ "$own" != "$home" ]; then printf 'other\\t%s\\t%s\\n' "$user" "$own"; fi\n       done`,[],{stdin:n.map(({user:e,path:t})=>`${e}\t${t}\n`).join(""),purpose:"look at the homes"}));return r.stdout.toString("utf8").split("\n").filter(e=>e!=="").map(t=>{const[n,r="",s=""]=t.split("\t").map(printable);const i=`so qmail-getpw passes over it and mail for ${r} bounces`;switch(n){case"missing":return blocks(`${e.label}: the home ${s} of ${r} is missing, ${i}`,"make it, owned by that user");case"owner":return blocks(`${e.label}: the home ${s} of ${r} belongs to somebody else, ${i}`,`chown it to ${r}`);case"other":return blocks(`${e.label}: the home of ${r} is ${s} there, and another one on OLD`,"give the account the same home on both hosts");default:return blocks(`${e.label}: the account ${r} is missing there, so its mail bounces`,"create it (its number may differ)")}})}async function sharedDatabase({old:e,new:t,migration:n}){if(n.qmail?.variant!=="mysql")return[];const where=async e=>{const t=await e.read(script(`${pl}\nvalue server; value db`,[pathOf(n)],{purpose:"read where the database is"}));return t.stdout.toString("utf8").trim()};const[r,s]=await Promise.all([where(e),where(t)]);return r===s&&!/^(localhost|127\.|::1)/.test(r)?[blocks(`OLD and NEW use one database (${printable(r.replace("\n",", "))})`,"give NEW a database of its own: this variant copies the tables")]:[]}async function checks_owners(e,t){const n=await missingOwners(e,await ownersOf(e,t));return n.length===0?[]:[blocks(`${e.new.label}: these owners of mail on OLD don't exist there: ${n.join(", ")}`,"create them (their numbers may differ)")]}async function checks_emptiness(e,t,n){const r=homes_storesOf(await readHomes(e,t));const s=await e.read(script(`for store; do\n         if [ -d "$store" ]; then find "$store" -type f \\( -path '*/cur/*' -o -path '*/new/*' \\) -print0 -quit; fi\n       done`,[...new Set([...n,...r])],{timeout:3600,purpose:"look for mail on NEW"}));const i=await e.read(script('find "$1/queue/mess" -type f -printf x',[pathOf(t)],{purpose:"look at the queue of NEW"}));return[...s.stdout.toString("utf8").split("\0").slice(0,-1).map(t=>blocks(`${e.label}: it holds mail already (${printable(t)})`,"move that mail away: NEW must be empty, since two servers are not merged")),...i.stdout.length===0?[]:[blocks(`${e.label}: ${i.stdout.length} messages are in its queue`,"deliver or delete them (qmail-qread), then plan again")]]}const Fl=["send","smtpd","pop"];function finish_finishSteps(e){const{old:t,new:n}=e;return[{id:"close-old",title:"Stop qmail on OLD for good, and keep it from starting",done:async()=>await marks_has(t,"fenced")&&await finish_open(t)==="",do:()=>finish_closeOld(e)},{id:"end-forward",title:"Give OLD its own control files again; its services stay closed",done:async()=>!await marks_has(t,"forwarding"),do:async()=>{await restoreControl(t);await t.edit("undo-kind",["freeze","seal"],{purpose:"make the stores writable"});for(const e of["frozen","thawed","forwarding"])await unmark(t,e);return undefined}},{id:"remove-helpers",title:"Remove timers, lists and undo data on both hosts",done:async()=>false,do:async()=>{for(const e of[t,n]){await e.change(command_command(["rm","-rf","--",`${e.folder}/late`,`${e.folder}/qmail`],{purpose:"remove the lists"}));await e.edit("clean-up",[No],{purpose:"remove timers and undo data"})}return undefined}}]}async function finish_open(e){const t=await Promise.all(Fl.map(t=>program_ask(e,"running",t)));const n=await program_ask(e,"listening","25",...Cl.map(String));return[...t,n].filter(e=>e!=="").join("\n")}async function finish_closeOld({old:e,new:t,migration:n}){if(!await marks_has(e,"released")||!await marks_has(t,"owner"))throw new i.y("NEW does not own the mailboxes, so OLD stays open. Run activate first");const waiting=async()=>{const t=await readQueue(e,n);return t.messages.length+t.todo};const demand=async t=>{const n=await waiting();if(n>0)throw new i.y(`${e.label}: ${n} messages wait in its queue. ${t}`)};await demand("Run drain again, then finish; mail for others may take its time, look at qmail-qread");await tell(e,["close",No,"smtpd"]);try{await demand("OLD runs again; run drain, then finish")}catch(t){await e.edit("undo",[No],{purpose:"start the services again"});throw t}for(const t of Fl)await tell(e,["close",No,t]);await mark(e,"fenced");await until(e,()=>finish_open(e),{seconds:60,what:"qmail is down",cure:"Stop what still listens there, then run finish again"});return"its queue is empty"}function finish_finishRemoves({migration:e}){return["OLD: qmail-send, qmail-smtpd, POP3 and IMAP are stopped and may not start again",`OLD: the routes to NEW in control/smtproutes; locals and virtualdomains are as they were${e.qmail?.variant==="mysql"?", and so are the tables":""}`,"both: the lists of late messages, the timer of the freeze, the data by which stages are undone"]}function lateSteps(e){const{source:t}=e;return[{id:"late",title:`Bring what was delivered on ${called(t)} since the freeze to ${called(e.target)}`,done:async()=>false,do:()=>latePass(e)}]}async function latePass(e){const{source:t}=e;const n=sticky(e);if(!await n.done())await n.do();await until(t,()=>program_ask(t,"agents"),{seconds:300,what:"no delivery is under way",cure:"A program in a .qmail file hangs: look at it, then run this stage again"});const r=await late_bring(e);await releaseLocal(t);return`${r} messages`}async function late_bring(e){const{source:t,target:n,migration:r,log:s}=e;const i=r.stores??homes_storesOf(await readHomes(t,r));let o=0;for(;;){const[e,l]=await Promise.all([last(t),last(n)]);const u=e+1;if(l<u){const e=await makeList(t,u,i);if(e===0)break;o+=e;const l=`${n.folder}/late/${u}`;if(!await marks_has(n,`late/${u}`)){await rsyncList({source:t,target:n,targetPort:r[n.role].port,migration:r.name,list:`${t.folder}/late/${u}.list`,into:`${l}.part`});await n.change(script('sync; mv -T -- "$1.part" "$1"; sync',[l],{purpose:"close the batch"}))}await tell(n,["place",l,String(u)]);s.info(`${e} late messages are in place`)}await t.change(script(`cd -- "$1/late"\n         sed 's/:2,[^/]*$//; s!/\\(new\\|cur\\)/\\([^/]*\\)$!/\\2!' "$2.list" > brought\n         sort -u brought seen > seen.new\n         rm -f brought\n         mv -f seen.new seen\n         printf %s "$2" > last.new\n         mv -f last.new last\n         rm -f -- "$2.list"\n         sync`,[t.folder,String(u)],{purpose:"note what was brought"}))}return o}async function last(e){const t=await e.read(script('cat "$1" 2>/dev/null || printf 0',[`${e.folder}/late/last`],{purpose:"look for the last late pass"}));return Number(t.stdout.toString("utf8"))}async function makeList(e,t,n){const r=await e.change(script(`umask 077\n       base=$1; number=$2; shift 2\n       mkdir -p "$base/late"\n       list=$base/late/$number.list\n       if [ ! -e "$list" ]; then\n         [ -e "$base/late/seen" ] || { printf 'no list of the freeze\\n' >&2; exit 1; }\n         "$base/bin/qmailctl" late-list "$base/late/seen" "$@" > "$list.new"\n         sync\n         mv -f -- "$list.new" "$list"\n         # Before anything is copied: a longer list made anew would pass for what NEW has of this one.\n         sync\n       fi\n       wc -l < "$list"\n       if [ ! -s "$list" ]; then rm -f -- "$list"; fi`,[e.folder,String(t),...n],{timeout:3600,purpose:"look for late messages"}));return Number(r.stdout.toString("utf8").trim())}function drainSteps(e){const{old:t,migration:n,log:r}=e;return[{id:"late-until-quiet",title:"Bring what is still delivered on OLD, pass by pass, until OLD is quiet",done:async()=>false,do:async()=>{const s=n.options["drain-quiet-seconds"]*1e3;let i=performance.now();let o=Number.NEGATIVE_INFINITY;let l=0;await releaseLocal(t);while(performance.now()-i<s){const{messages:s}=await queue_queueStatus(t,n);if(s>0){i=performance.now();if(i-o>1e4){r.info(`${s} messages for the moved names wait on OLD`);o=i}await tell(t,["alrm"])}if(s===0&&await program_ask(t,"agents")===""&&await late(e)>0){const t=await latePass(e);r.info(`late pass: ${t}`);l+=Number.parseInt(t,10);i=performance.now()}await(0,Yi.setTimeout)(1e3)}return`OLD was quiet for ${s/1e3} s; ${l} messages came by late passes`}}]}async function late({old:e,migration:t}){const n=t.stores??homes_storesOf(await readHomes(e,t));const r=await tell(e,["late-list",`${e.folder}/late/seen`,...n]);return r===""?0:r.split("\n").length}function beforeReturn(e){const{source:t,target:n,migration:r}=e;return[{id:"names-back",title:"Check that OLD knows every name that NEW takes mail for",done:async()=>false,do:async()=>{const e=await newNames(t,n,r);if(e.length>0)throw new i.y(`${t.label}: it takes mail for ${e.join(", ")} by now, which ${n.label} never did, so it would bounce there. Take these names out of locals and virtualdomains on NEW and send HUP to qmail-send, then run rollback again; or stay on NEW`);return undefined}},holdLocal(n),{id:"catch-up",title:"Bring what was delivered on OLD since the freeze to NEW",done:async()=>false,do:async()=>{await until(n,()=>program_ask(n,"agents"),{seconds:300,what:"no delivery is under way",cure:"A program in a .qmail file hangs: look at it, then run rollback again"});const s=await late_bring({...e,source:n,target:t});const i=await waitingLocally(n,pathOf(r));return`${s} messages${i>0?`; ${i} wait in OLD's queue and stay there`:""}`}},{id:"deliver-queue",title:"Let NEW deliver what waits in its queue",done:async()=>await program_ask(t,"running","send")!==""&&!await marks_has(t,"stuck"),do:async()=>{if(await marks_has(t,"stuck"))await freeHomes({...e,new:t});await openRole(t,"send");return undefined}}]}const xl={name:"qmail",freezeModes:["hold"],service:{startTls:false,mailbox:"pop3"},sendersGiveUpDays:4,async refusals({old:e,new:t,migration:n}){const[r,s]=await Promise.all([checks_refusals(e,n),checks_refusals(t,n)]);return[...r,...s]},async checks(e,t){return qmail_checks_checks(e,t,await qmail_contents(e))},contents:qmail_contents,async writers(){return{units:[],ports:Cl}},fingerprint:(e,{migration:t})=>qmail_fingerprint_fingerprint(e,t),async steps(e,t){switch(e){case"prepare":return prepare_prepareSteps(t,async()=>(await qmail_contents(t)).stores);case"fence":return prepare_fenceSteps(t);case"door":return beforeReturn(t);case"freeze":return freeze_freezeSteps(t);case"queue":return t.source.role==="new"?assignSteps(t):[noteStuck(t),...assignSteps(t),...loadSteps(t)];case"activate":return activate_activateSteps(t);case"return-queue":return[];case"forward":return activate_forwardSteps(t);case"end-forward":return freeze_endForwardSteps(t);case"late":return lateSteps(t);case"drain":return[callersStep(t),...drainSteps(t)];case"finish":return finish_finishSteps(t);case"after-rollback":return[...giveBackSteps(t),...afterRollback(t)]}},queue:(e,{migration:t})=>queue_queueStatus(e,t),flush:async e=>{await tell(e,["alrm"])},removes:finish_finishRemoves,erase:eraseStores};function afterRollback({old:e,log:t}){const n=homingStep(e);return[{...n,do:async()=>{try{return await n.do()}catch(e){t.warning(e.message);return"some mail is on its way still"}}},{id:"undo-old",title:"Take back what prepare added to control files on OLD",done:async()=>false,do:async()=>{await e.edit("undo",[$l],{purpose:`undo ${$l}`});await e.edit("remove",["fingerprint"]);return undefined}}]}async function qmail_contents({migration:e,source:t}){const n=await readHomes(t,e);const r=e.stores??homes_storesOf(n);const s=n.homes.filter(({from:e})=>e==="alias").map(({path:e})=>e);const i=[...e.carry,...s,...n.dotFiles].filter(e=>!r.some(t=>e===t||e.startsWith(`${t}/`)));const o=[...new Set(i)].filter((e,t,n)=>!n.some(t=>e.startsWith(`${t}/`)));return{stores:r,carried:o.sort(),bookkeeping:[]}}function stageRuns(e){const t=[];let n=[];const close=e=>{const[r]=n;if(r===undefined)return;t.push({stage:r.stage,began:r.time,ended:e?.time,ok:e?.ok===true,entries:n});n=[]};for(const t of e){if(t.kind==="stage-begin"){close(undefined);n=[t]}else if(n.length>0){n.push(t);if(t.kind==="stage-end")close(t)}}close(undefined);return t}function secondsBetween(e,t){return(Date.parse(t)-Date.parse(e))/1e3}function measured(e){const t=new Map;for(const{stage:n,began:r,ended:s,ok:i}of stageRuns(e)){if(i&&s!==undefined)t.set(n,secondsBetween(r,s))}return t}function lastWait(e){const t=stageRuns(e);const n=t.flatMap((e,n)=>{const r=t[n-1];const s=r?.ended!==undefined&&runOf(r)===runOf(e)&&gateOf(e);return s&&s!==gateOf(r)?[secondsBetween(r.ended,e.began)]:[]});return n.at(-1)}function runOf({entries:[e]}){return e?.run}function gateOf({entries:[e]}){return e?.data?.gate?.environment}function durations_words(e){if(e<60)return`${Number(e.toFixed(e<10?1:0))} s`;const t=Math.round(e);if(t<3600)return`${Math.floor(t/60)} min ${t%60} s`;const n=Math.round(t/60);return`${Math.floor(n/60)} h ${n%60} min`}const Ul={done:"✅ done",already:"✔️ already so",would:"◻️ would",failed:"❌ failed"};const Ml={shown:6,lines:200,bytes:15e4,characters:600};const Ol=["freeze","transfer final","activate"];function summary(e){const{findings:t,steps:n,rrsets:r}=e;const s=t.filter(({severity:e})=>e==="blocks");const i=t.filter(({severity:e})=>e==="warns");return[`## ${plainText(e.migration)}: ${e.stage}${e.dryRun?" (dry run)":""}`,verdict(e,s.length),facts(e),...summary_list("What is in the way",s.map(line)),...summary_list("What is other than in the approved plan",summary_differences(e)),...summary_list("To go on",(e.goingOn??[]).map(e=>`- ${e}`)),...summary_list("What to know",i.map(line)),...summary_list("In figures",t.filter(({severity:e})=>e==="tells").map(({text:e})=>`- ${plainText(e)}`)),...e.runbook?.length?[runbook(e.runbook)]:[],...summary_list("How mail is copied",(e.outlook??[]).map(e=>`- ${e}`)),...summary_list("DNS",r.map(e=>`- ${plainText(e)}`)),...e.timeline===undefined?[]:[fold("Timeline",e.timeline)],...n.length===0?[]:[fold(`Steps (${n.length})`,stepTable(n))],...e.runbook?.length?[fold("Every step that will run",everyStep(e.runbook))]:[],...e.covered?.length?[fold("What the digest covers",bounded(e.covered.map(e=>`- ${plainText(e)}`)).join("\n"))]:[],""].join("\n\n")}function summary_differences({differences:e,covered:t}){if(e?.length===0&&t!==undefined)return["The approved plan is on record nowhere that this job can read: it was planned in another run and never prepared. Compare **What the digest covers** below with the same in its summary."];return(e??[]).map(e=>`- ${plainText(e)}`)}function verdict(e,t){const box=(e,t)=>`> [!${e}]\n> ${t}`;if(t>0)return box("CAUTION",`**Nothing was changed.** ${count(t,"thing is","things are")} in the way; each has its cure below.`);if(e.failure!==undefined)return box("CAUTION",`**${e.refused?"Refused, and nothing was changed":"Failed"}:** ${plainText(e.failure)}`);if(e.stage==="plan")return box("IMPORTANT",`**To decide:** whether what stands below may happen. Whoever approves a gate approves the plan with the digest \`${e.planDigest}\`.`);if(e.dryRun)return box("NOTE","Nothing was changed: this is what the stage would do.");return box("TIP",`**Done.** Next: **${e.nextStage}**.`)}function summary_refusal(e,t,n){return[`## ${e}`,`> [!CAUTION]\n> **Stopped:** ${t.includes("\n")?"each of these is in the way.":plainText(t)}`,...t.includes("\n")?summary_list("What is in the way",t.split("\n").map(e=>`- ${plainText(e)}`)):[],...summary_list("To go on",n.map(e=>`- ${e}`)),""].join("\n\n")}function facts(e){const{stateBefore:t,state:n}=e;const r=t!==undefined&&t!==n;const s=[["State",r?`${t} → **${n}**`:`**${n}**`],["Next stage",`**${e.nextStage}**`],["Plan digest",e.planDigest===""?"not known":`\`${e.planDigest}\``],["Downtime",downtime(e)],...e.gate===undefined?[]:[["Approval",plainText(e.gate)]],["Took",durations_words(e.seconds)]];return table(["",""],s)}function downtime(e){if(e.downtimeSeconds!==undefined)return`mailboxes were away for **${durations_words(e.downtimeSeconds)}**`;const{runbook:t=[],waits:n}=e;const r=t.filter(({stage:e})=>Ol.includes(e));const s=r.flatMap(({measured:e})=>e===undefined?[]:[e]);const i=n&&n.number>0?`, ${waitInWords(n)}`:"";if(r.length>0&&s.length===r.length)return`about **${durations_words(s.reduce((e,t)=>e+t,0))}**, as last measured${i}`;const o=t.find(({stage:e})=>e==="transfer live")?.measured;const l=o===undefined?"":` (the last live pass took ${durations_words(o)})`;return`not measured yet${l}${i}`}function waitInWords({number:e,last:t}){const n=`and ${count(e,"approval and runner start","approvals and runner starts")} on top`;return t===undefined?n:`${n}: about **${durations_words(e*t)}**, for the last one took ${durations_words(t)}`}function runbook(e){const t=e.map(({stage:e,titles:t,measured:n})=>[`**${e}**`,t.length<=3?t.map(plainText).join("; "):`${t.slice(0,2).map(plainText).join("; ")}; and ${t.length-2} more`,n===undefined?"–":durations_words(n)]);return`### What will happen\n\n${table(["Stage","Steps","Took before"],t)}`}function everyStep(e){const t=e.flatMap(({stage:e,titles:t})=>[`- **${e}**`,...t.map(e=>`  - ${plainText(e)}`)]);return bounded(t).join("\n")}function summary_list(e,t){if(t.length===0)return[];const n=t.slice(Ml.shown);return[`### ${e}\n\n${t.slice(0,Ml.shown).join("\n")}`,...n.length===0?[]:[fold(`${n.length} more`,bounded(n).join("\n"))]]}function bounded(e,t=e=>`- and ${e} more`){const n=[];let r=0;for(const s of e){r+=Buffer.byteLength(s);if(n.length===Ml.lines||r>Ml.bytes)return[...n,t(e.length-n.length)];n.push(s)}return n}function line(e){return`- ${plainText(e.text)}. *Cure: ${plainText(e.cure)}.*`}function stepTable(e){const t=e.map(e=>row([plainText(e.title),Ul[e.result],`${(e.milliseconds/1e3).toFixed(2)} s`,plainText(e.evidence??"")]));const rest=e=>row([`and ${e} more`,"","",""]);return[...tableHead(["Step","Result","Took","Evidence"]),...bounded(t,rest)].join("\n")}function table(e,t){return[...tableHead(e),...t.map(row)].join("\n")}function tableHead(e){return[row(e),row(e.map(()=>"---"))]}function row(e){return`| ${e.join(" | ")} |`}function fold(e,t){return`<details><summary>${e}</summary>\n\n${t}\n\n</details>`}function count(e,t,n){return`${e} ${e===1?t:n}`}function plainText(e){return cut(e.replace(/\s+/g," ").trim()).replace(/[\p{Cc}\p{Cf}]/gu,"�").replace(/[&\\`*_{}[\]<>#|~!@]|^[-+=]|(?<=^\d+)[.)]|:(?=\/\/)|(?<=www)\./gi,entity)}function cut(e){return e.length<=Ml.characters?e:`${e.slice(0,Ml.characters-1)}…`}function entity(e){return`&#${e.charCodeAt(0)};`}const Pl={lockHolder:"lock-holder",keyGone:"key-gone"};var Hl=n(4312);const Gl="journal.jsonl";class Journal{#Te;#Le;#Fe;#xe;#B;constructor(e,t,n){this.#Te=e;this.#Le=[...t];this.#Fe=t.map(e=>JSON.parse(e));this.#B=n}static async read(e){return(await Journal.readLines(e)).map(e=>JSON.parse(e))}static async readLines(e){return journal_longest(await readCopies(e))}static async open(e,t){const n=await readCopies(e);const r=journal_longest(n);const s=journal_text(r);await Promise.all(n.map(e=>e.raw===s?undefined:e.host.write(Gl,s)));return new Journal(e,r,t)}get entries(){return this.#Fe}async append(e){if(this.#xe!==undefined)await this.#Ue(this.#xe);const t={seq:this.#Le.length+1,time:(new Date).toISOString(),lock:this.#B.lock,...this.#B.run,planDigest:this.#B.planDigest,...e,prev:sha256(this.#Le.at(-1)??"")};await this.#Ue(sealed(t))}async#Ue(e){this.#xe=e;const t=Buffer.byteLength(journal_text(this.#Le));const n=`${journal_text(this.#Le)}${e}\n`;const r=await Promise.allSettled(this.#Te.map(r=>r.append(Gl,`${e}\n`,t).catch(async e=>{if((await r.read(Gl))?.toString("utf8")!==n)throw e})));for(const e of r)if(e.status==="rejected")throw e.reason;this.#xe=undefined;this.#Le.push(e);this.#Fe.push(JSON.parse(e))}}async function readCopies(e){return Promise.all(e.map(async e=>{const t=(await e.read(Gl))?.toString("utf8")??"";return{host:e,raw:t,lines:verified(t,e.label)}}))}function verified(e,t){const n=e.split("\n").slice(0,-1);let r="";for(const[e,s]of n.entries()){const n=journal_parse(s);if(n?.seq!==e+1||n.prev!==sha256(r)||!isSealed(s))throw new i.y(`${t}: line ${e+1} of the journal was changed or is missing. Nothing was done; compare ${Gl} on both hosts and with the last audit bundle`);r=s}return n}function sealed(e){const t=JSON.stringify(e);return`${t.slice(0,-1)},"hash":"${sha256(t)}"}`}function isSealed(e){const[,t,n]=/^(.*),"hash":"([0-9a-f]{64})"\}$/.exec(e)??[];return t!==undefined&&sha256(`${t}}`)===n}function journal_longest(e){let t=[];for(const{lines:n}of e)if(n.length>t.length)t=n;for(const{lines:n,host:r}of e){const e=n.findIndex((e,n)=>e!==t[n]);if(e>=0)throw new i.y(`${r.label}: the journal differs from the other host's at line ${e+1}. Nothing was done; find out which host was restored or edited`)}return t}function journal_parse(e){try{return JSON.parse(e)}catch{return undefined}}function journal_text(e){return e.map(e=>`${e}\n`).join("")}function sha256(e){return(0,qi.createHash)("sha256").update(e).digest("hex")}const ql=["untouched","prepared","copied","frozen","transferred","active","drained","finished","rolled-back"];const Yl={phase:"untouched",cut:false,verified:false};const Wl=["plan","prepare","transfer live","freeze","transfer final","activate","dns-cutover","verify","drain","transfer late","finish","rollback"];const Vl=Wl.filter(e=>e!=="plan"&&e!=="transfer late"&&e!=="rollback");const zl={ok:true};const no=e=>({ok:false,reason:e});function mayRun(e,t,n){if(e==="plan"||e==="verify")return zl;if(t.phase==="finished")return no("this migration is finished. Start a new one under another name");if(t.returning)return whileReturning(e,t);switch(e){case"prepare":return within(t,["untouched","rolled-back","prepared","copied"],{before:"",after:"the freeze has begun, so preparing again would disturb it. Go on, or run rollback first"});case"transfer live":return within(t,["prepared","copied"],{before:"NEW is not prepared. Run prepare first",after:"OLD is frozen already. Run transfer with pass: final"});case"freeze":return within(t,["copied","frozen"],{before:"no live pass has run, so the freeze would last as long as the whole copy. Run transfer with pass: live first",after:"the final pass has been made. Run activate, or rollback"});case"transfer final":return within(t,["frozen","transferred"],{before:"OLD is not frozen, so a final pass would not be final. Run freeze first",after:"NEW serves already, and a final pass would overwrite its mail"});case"activate":return within(t,["transferred","active"],{before:"the final pass has not been made. Run freeze, then transfer with pass: final",after:"NEW was activated and drained already"});case"dns-cutover":return within(t,servesFirst(n)?["active","drained"]:["transferred","active","drained"],{before:servesFirst(n)?"NEW does not serve yet, and mail would knock at a closed door. Run activate first":"the final pass has not been made. Run transfer with pass: final first",after:""});case"transfer late":case"drain":return t.phase==="active"&&!t.cut?no("the world is still sent to OLD. Run dns-cutover first"):within(t,["active","drained"],{before:"NEW does not serve yet. Run activate first",after:""});case"finish":return within(t,["drained"],{before:"late mail may still wait on OLD. Run drain first",after:""});case"rollback":return zl}}function whileReturning(e,{phase:t}){const n=t==="active"||t==="drained";if(e==="rollback"||e==="activate"&&n)return zl;const r=n?", or activate to stay with NEW":"";return no(`a rollback was begun and has not ended. Run rollback again${r}`)}function servesFirst({freezeMode:e,newQueuesMail:t=false}){return e==="hold"&&!t}function nextStage(e){if(e.returning)return"rollback";switch(e.phase){case"untouched":case"rolled-back":return"prepare";case"prepared":return"transfer live";case"copied":return"freeze";case"frozen":return"transfer final";case"transferred":return"activate";case"active":if(!e.cut)return"dns-cutover";return e.verified?"drain":"verify";case"drained":return"finish";case"finished":return"none"}}function after(e,t){switch(e){case"prepare":return t.phase==="copied"?t:{...Yl,phase:"prepared"};case"transfer live":return{...t,phase:"copied"};case"freeze":return{...t,phase:"frozen"};case"transfer final":return{...t,phase:"transferred"};case"activate":return{phase:"active",cut:t.cut,verified:t.verified};case"dns-cutover":return{...t,cut:true};case"verify":return t.cut&&t.phase==="active"?{...t,verified:true}:t;case"drain":return{...t,phase:"drained"};case"finish":return{...t,phase:"finished"};case"rollback":return{...Yl,phase:"rolled-back"};case"plan":case"transfer late":return t}}function stateOf(e){let t=Yl;for(const n of e){if(n.kind==="stage-end"&&n.ok)t=after(n.stage,t);if(n.kind==="stage-begin"&&n.stage==="rollback")t={...t,returning:true};if(n.kind==="note"&&n.step==="thawed")t={...t,phase:"copied"}}return t}function stateName(e){return e.cut?`${e.phase}+cut`:e.phase}function within(e,t,n){if(t.includes(e.phase))return zl;const position=e=>e==="rolled-back"?0:ql.indexOf(e);const r=Math.min(...t.map(position));return no(position(e.phase)<r?n.before:n.after)}async function protectionOf(e,t){const n=await e.get(`/environments/${encodeURIComponent(t)}`,"actions: read");if(n===undefined)return undefined;const r=(n.protection_rules??[]).filter(({type:e})=>e==="required_reviewers");return{name:n.name,reviewers:r.flatMap(({reviewers:e=[]})=>e.map(({reviewer:e})=>e.login??`@${e.slug}`)),preventsSelfReview:r.some(e=>e.prevent_self_review===true),adminsBypass:n.can_admins_bypass,createdAt:n.created_at}}const Jl="in the repository's Settings, Environments";function gateFaults(e,t){if(t===undefined)return[{open:true,text:`the environment ${e} does not exist, and GitHub makes a missing one without any rule`,cure:`create it ${Jl}, with required reviewers`}];if(t.reviewers.length===0)return[{open:true,text:`the environment ${e} has no required reviewers, so it lets everybody through`,cure:`add some ${Jl}; where the plan of a private repository has none, set require-approval: confirm and give plan-digest`}];return[...t.preventsSelfReview?[]:[{open:false,text:`the environment ${e} lets who dispatched a run approve it`,cure:`set "Prevent self-review" ${Jl}`}],...t.adminsBypass===true?[{open:false,text:`the environment ${e} can be bypassed by administrators`,cure:`take away "Allow administrators to bypass" ${Jl}`}]:[]]}async function passGate(e,t,n,r=new Date){const s={environment:t,approvals:[],ambiguous:false};try{const[i,o,l]=await Promise.all([protectionOf(e,t),e.get(`/actions/runs/${n.run}`,"actions: read"),approvalsOf(e,t,n)]);const u=gateFaults(t,i).find(({open:e})=>e)?.text;if(i===undefined)return{...s,passage:"missing",...u?{reason:u}:{}};if(u!==undefined){const e=o!==undefined&&i.createdAt>=o.created_at;return{...s,passage:e?"new":"open",reason:u}}return{environment:t,passage:l.length>0?"approved":"unapproved",approvals:l,ambiguous:l.length>1||l.length===1&&n.attempt>1,...await letGo(e,t,n,r),...l.length>0?{}:{reason:`the environment ${t} was passed without an approval`}}}catch(e){if(!(e instanceof i.y))throw e;return{...s,passage:"unknown",reason:e.message}}}async function approvalsOf(e,t,n){const r=await e.get(`/actions/runs/${n.run}/approvals`,"actions: read");const isOurs=({name:e})=>e.toLowerCase()===t.toLowerCase();return(r??[]).filter(({state:e,environments:t})=>e==="approved"&&t.some(isOurs)).map(({user:e,comment:t})=>({by:e.login,comment:t}))}async function letGo(e,t,n,r){const s={notLaterThan:r.toISOString()};try{const r=new URLSearchParams({environment:t,sha:n.commit,per_page:"10"});const i=await e.get(`/deployments?${r}`,"deployments: read");for(const{id:t}of i??[]){const r=`/deployments/${t}/statuses?per_page=100`;const i=await e.get(r,"deployments: read")??[];if(i.some(e=>isOfRun(e,n)))return released(i)??s}}catch(e){if(!(e instanceof i.y))throw e}return s}function isOfRun({log_url:e,target_url:t},{run:n}){return[e,t].some(e=>e?.includes(`/actions/runs/${n}/`))}function released(e){const t=e.toSorted((e,t)=>e.created_at.localeCompare(t.created_at));const n=t.findLastIndex(({state:e})=>e==="waiting");const r=t.slice(n+1).find(({state:e})=>e!=="waiting");if(r===undefined)return undefined;return n>=0&&r.state==="queued"?{time:r.created_at}:{notLaterThan:r.created_at}}function judgeGate(e,t,n){if(e.passage==="approved"||e.passage==="confirmed")return undefined;const r=e.reason??`the environment ${e.environment} is no gate`;const s=e.passage==="unknown"?t==="refuse"&&!n:t==="refuse"||isUnseen(e,n);if(s)throw new i.y(`${r}. Nothing was done: ${Kl[e.passage]}`);return r}const Kl={unapproved:"dispatch again and have it approved, or set require-approval to warn",open:"add reviewers and dispatch again, or set require-approval to warn",new:"give it required reviewers and dispatch again, or set require-approval to off",missing:"create it with required reviewers, and name it in the job too",unknown:"cure that and run the stage again, or set require-approval to warn"};function isUnseen({passage:e},t){return e==="new"&&!t}function gateInWords(e){if(e.approvals.length===0)return e.reason??e.passage;const t=e.approvals.map(({by:e,comment:t})=>t?`${e} ("${t}")`:e);const n=e.time??`not later than ${e.notLaterThan}`;const r=e.ambiguous?"; which approval was for this job is not told":"";return`${t.join(", ")}, ${n}${r}`}const jl=`'use strict';\nfunction sha256(text) {\n  var k = [], h = [], isComposite = {}, n = 2, i, j;\n  for (; k.length < 64; n++) {\n    if (isComposite[n]) continue;\n    for (i = n * n; i < 320; i += n) isComposite[i] = true;\n    if (h.length < 8) h.push((Math.pow(n, 1 / 2) * 4294967296) | 0);\n    k.push((Math.pow(n, 1 / 3) * 4294967296) | 0);\n  }\n  var bytes = new TextEncoder().encode(text);\n  var padded = new Uint8Array(((bytes.length + 8 >> 6) + 1) * 64);\n  padded.set(bytes);\n  padded[bytes.length] = 128;\n  var view = new DataView(padded.buffer);\n  view.setUint32(padded.length - 8, Math.floor(bytes.length / 536870912));\n  view.setUint32(padded.length - 4, bytes.length << 3);\n  var turn = function (x, by) { return x >>> by | x << 32 - by; };\n  var w = new Int32Array(64);\n  for (j = 0; j < padded.length; j += 64) {\n    for (i = 0; i < 64; i++) {\n      if (i < 16) { w[i] = view.getInt32(j + i * 4); continue; }\n      var a = w[i - 15], b = w[i - 2];\n      w[i] = w[i - 16] + (turn(a, 7) ^ turn(a, 18) ^ a >>> 3) + w[i - 7] + (turn(b, 17) ^ turn(b, 19) ^ b >>> 10);\n    }\n    var s = h.slice();\n    for (i = 0; i < 64; i++) {\n      var e = s[4], c = s[0];\n      var one = s[7] + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + (e & s[5] ^ ~e & s[6]) + k[i] + w[i] | 0;\n      var two = (turn(c, 2) ^ turn(c, 13) ^ turn(c, 22)) + (c & s[1] ^ c & s[2] ^ s[1] & s[2]) | 0;\n      s = [one + two | 0, s[0], s[1], s[2], s[3] + one | 0, s[4], s[5], s[6]];\n    }\n    for (i = 0; i < 8; i++) h[i] = h[i] + s[i] | 0;\n  }\n  return h.map(function (x) { return ('0000000' + (x >>> 0).toString(16)).slice(-8); }).join('');\n}\nfunction checkChain(lines) {\n  var previous = '';\n  for (var i = 0; i < lines.length; i++) {\n    var entry = null;\n    try { entry = JSON.parse(lines[i]); } catch (error) { entry = null; }\n    var parts = /^(.*),"hash":"([0-9a-f]{64})"}$/.exec(lines[i]);\n    if (!entry || entry.seq !== i + 1 || entry.prev !== sha256(previous) ||\n        !parts || sha256(parts[1] + '}') !== parts[2])\n      return { ok: false, line: i + 1 };\n    previous = lines[i];\n  }\n  return { ok: true, head: sha256(previous) };\n}\nif (typeof document !== 'undefined') {\n  var lines = JSON.parse(document.getElementById('journal').textContent);\n  var result = checkChain(lines);\n  var place = document.getElementById('chain');\n  place.className = result.ok ? 'good' : 'bad';\n  place.textContent = result.ok\n    ? 'Whole: each of the ' + lines.length + ' lines holds its own hash and that of the one before.'\n    : 'Broken: line ' + result.line + ' was changed or is missing.';\n  if (result.ok) document.getElementById('head').textContent = result.head;\n}\n`;const Zl=`\n:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #fff; --panel: #f3f5f7; --line: #d0d7de; --good: #116329; --bad: #a40e26; --bar: #0969da; --link: #0550ae; }\n@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --paper: #0d1117; --panel: #161b22; --line: #30363d; --good: #56d364; --bad: #ff7b72; --bar: #388bfd; --link: #79b8ff; } }\n* { box-sizing: border-box; }\nbody { margin: 0; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }\nmain, header, footer { max-width: 72rem; margin: 0 auto; padding: 1rem clamp(1rem, 4vw, 2rem); }\nh1 { font-size: 1.6rem; line-height: 1.2; margin: 1rem 0 .25rem; overflow-wrap: anywhere; }\nh2 { font-size: 1.2rem; margin: 2rem 0 .75rem; }\nh3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }\na { color: var(--link); }\ncode { font: .875em ui-monospace, monospace; overflow-wrap: anywhere; }\n.soft { color: var(--soft); }\ndl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); gap: .75rem; margin: 1rem 0; }\ndl div { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem; min-width: 0; }\ndl div.wide { grid-column: 1 / -1; }\ndt { color: var(--soft); font-size: .875rem; }\ndd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }\ndd code { font-weight: 400; }\n.good { color: var(--good); }\n.bad { color: var(--bad); }\ntable { width: 100%; border-collapse: collapse; }\nth, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }\nth { font-size: .875rem; color: var(--soft); white-space: nowrap; }\ntd.number { white-space: nowrap; font-variant-numeric: tabular-nums; }\n.track { display: block; min-width: 8rem; height: 1rem; margin-top: .25rem; background: var(--panel); border-radius: .25rem; overflow: hidden; }\n.bar { display: block; height: 100%; min-width: 3px; background: var(--bar); border-radius: .2rem; }\n.bar.failed { background: var(--bad); }\ndetails { border: 1px solid var(--line); border-radius: .5rem; margin: .5rem 0; }\nsummary { padding: .6rem .9rem; cursor: pointer; font-weight: 600; }\ndetails > :not(summary) { margin: 0 .3rem .5rem; }\ndetails > p { padding: 0 .6rem; }\ndetails table { width: calc(100% - .6rem); }\n:focus-visible { outline: 3px solid var(--bar); outline-offset: 2px; }\n@media (max-width: 44rem) {\n  table, tbody, tr, td { display: block; }\n  details table { width: auto; }\n  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }\n  tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }\n  td { border: 0; padding: .1rem .6rem; display: grid; grid-template-columns: 7rem minmax(0, 1fr); }\n  td::before { content: attr(data-label); color: var(--soft); font-size: .875rem; }\n}\n@media print { details:not([open]) > * { display: revert; } }\n`;function downtimeSeconds(e){const t=e.slice(e.findLastIndex(gaveUp)+1);const n=t.findIndex(closes);if(n<0)return undefined;const r=t.slice(n);const s=r.find(opens)??r.find(activated);const i=t[n];if(!s||!i)return undefined;return Math.round((Date.parse(s.time)-Date.parse(i.time))/100)/10}function gaveUp({kind:e,stage:t,step:n,ok:r}){if(e==="note")return n==="thawed";return e==="stage-end"&&(t==="rollback"&&r===true||t==="freeze"&&r===false)}function closes({kind:e,stage:t,step:n}){return t==="freeze"&&e==="intent"&&(n==="close-sessions"||n==="stop-services")}function opens({kind:e,stage:t,step:n,ok:r}){return t==="activate"&&e==="outcome"&&n==="open"&&r===true}function activated({kind:e,stage:t,ok:n}){return t==="activate"&&e==="stage-end"&&n===true}function digestOf(e){return(0,qi.createHash)("sha256").update(JSON.stringify(e)).digest("hex")}const Xl="plan";function recordedPlans(e){return new Map(e.filter(({kind:e,step:t})=>e==="note"&&t===Xl).map(({planDigest:e,data:t})=>[e,t?.plan]))}function planParts(e){const{migration:t,version:n,plan:r,titles:s}=e;const{stores:i,carried:o,fingerprints:l,rrsets:u}=r;return new Map([...leaves(JSON.parse(t),[]).map(([e,t])=>[`migration file: ${e}`,t]),["version of mail-cutover",[n]],["mail stores",i],["what is carried",o],["configuration of OLD, as a fingerprint",[l.old]],["configuration of NEW, as a fingerprint",[l.new]],...u.flatMap(({before:e,after:t})=>[["now",e],["then",t]].map(([e,{name:t,type:n,ttl:r,values:s}])=>[`DNS: ${t} ${n} ${e}`,[`TTL ${r}`,...s]])),["steps",s]])}function planDifference(e,t){const[n,r]=[planParts(e),planParts(t)];return[...new Set([...n.keys(),...r.keys()])].flatMap(e=>{const[t,s]=[n.get(e)??[],r.get(e)??[]];if(JSON.stringify(t)===JSON.stringify(s))return[];return[`${e}: ${changed(t,s)}`]})}function changed(e,t){const words=e=>e.join(", ")||"nothing";if(e.length<=1&&t.length<=1)return`${words(e)} → ${words(t)}`;const n=e.filter(e=>!t.includes(e));const r=t.filter(t=>!e.includes(t));if(n.length===0&&r.length===0)return"in another order";return[...n.length>0?[`no longer ${words(n)}`]:[],...r.length>0?[`now also ${words(r)}`]:[]].join("; ")}function leaves(e,t){if(typeof e!=="object"||e===null)return[[t.join("."),[String(e)]]];if(Array.isArray(e)&&e.every(e=>typeof e!=="object"))return[[t.join("."),e.map(String)]];return Object.entries(e).flatMap(([e,n])=>leaves(n,[...t,e]))}function auditPage(e,t){const n=t.map(e=>JSON.parse(e));const r=stageRuns(n);const s=`default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${(0,qi.createHash)("sha256").update(jl).digest("base64")}'; base-uri 'none'; form-action 'none'`;return`<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="${s}">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>${html(e)}: record of the migration</title>\n<style>${Zl}</style>\n</head>\n<body>\n<header>\n<h1>${html(e)}: record of the migration</h1>\n<p class="soft">${span(n)}</p>\n</header>\n<main>\n${audit_facts(n)}\n<section aria-labelledby="timeline"><h2 id="timeline">Timeline</h2>${timelineTable(r)}</section>\n<section aria-labelledby="approvals"><h2 id="approvals">Who, when, why</h2>${approvalTable(r)}</section>\n<section aria-labelledby="steps"><h2 id="steps">Steps</h2>\n${r.map(stageDetails).join("\n")}\n${between(n,r)}</section>\n</main>\n<footer><p class="soft">Times are UTC, by the clocks of the runners. Who has root on both hosts can write another journal with a chain of its own: compare the last hash with the one that an earlier bundle or a run's summary shows.</p></footer>\n<script type="application/json" id="journal">${audit_json(t)}<\/script>\n<script>${jl}<\/script>\n</body>\n</html>\n`}function audit_facts(e){const t=downtimeSeconds(e);const n=[...new Set(e.map(({planDigest:e})=>e).filter(Boolean))];const fact=(e,t,n=false)=>`<div${n?' class="wide"':""}><dt>${e}</dt><dd>${t}</dd></div>`;return`<dl>${[fact("State",html(stateName(stateOf(e)))),fact("Mailboxes were away for",t===undefined?"not known yet":durations_words(t)),fact("Chain of the journal",'<span id="chain" role="status">Not checked: this page needs its script for that.</span>'),fact("Hash of the last line",'<code id="head">–</code>',true),fact(n.length>1?"Plan digests, in their order":"Plan digest",n.map(e=>`<code>${html(e)}</code>`).join("<br>")||"none",true)].join("")}</dl>`}function span(e){const[t,n]=[e.at(0),e.at(-1)];return t&&n?`${moment(t.time)} to ${moment(n.time)}`:"The journal is empty."}function timelineTable(e){const t=e.map(seconds);const n=t.reduce((e,t)=>e+t,0)||1;let r=0;const s=e.map((e,s)=>{const i=t[s]??0;const o=`<span class="track"><span class="bar${e.ok?"":" failed"}" style="margin-left:${percent(Math.min(r/n,.99))};width:${percent(i/n)}"></span></span>`;r+=i;return[html(e.stage),result(e),moment(e.began),took(e),o]});return audit_table("Runs of the stages",["Stage","Result","Began","Took","Share of the work"],s)}function approvalTable(e){const t=e.map(({stage:e,entries:[t]})=>{const n=t?.data?.gate??{};const r=[t?.run==="laptop"?"a laptop":`run ${t?.run}, attempt ${t?.attempt}`,...t?.commit?[`commit ${t.commit.slice(0,12)}`]:[]].join(", ");const s=(n.approvals??[]).map(({by:e=""})=>html(e)).join(", ");const i=(n.approvals??[]).map(({comment:e=""})=>html(e)).join("; ");return[html(e),`${html(String(t?.data?.dispatchedBy??t?.actor??""))}<br><span class="soft">${html(r)}</span>`,s===""?`<span class="${n.passage?"bad":"soft"}">${html(n.reason??"no gate")}</span>`:`${s}${n.ambiguous?' <span class="bad">(ambiguous: several approvals or attempts)</span>':""}`,n.time?moment(n.time):n.notLaterThan?`not later than ${moment(n.notLaterThan)}`:"–",i||"–"]});return audit_table("Approvals",["Stage","Dispatched by","Approved by","When","Comment"],t)}function stageDetails(e){const t=stepsOf(e);const n=e.entries.at(-1);const r=n?.kind==="stage-end"&&!n.ok?`<p class="bad">${html(n.text??"")}</p>`:"";const s=t.length===0?'<p class="soft">Nothing had to be done.</p>':audit_table(`Steps of ${html(e.stage)}`,["Step","Result","Began","Took","Evidence"],t);return`<details${e.ok?"":" open"}><summary>${html(e.stage)}, ${moment(e.began)}: ${result(e)}, ${took(e)}</summary>${r}${s}</details>`}function between(e,t){const n=new Set(t.flatMap(e=>e.entries));const r=e.filter(e=>!n.has(e)).map(e=>[html(`${e.stage} ${e.step??""}`),moment(e.time),html(noteText(e))]);if(r.length===0)return"";return`<h3>Between the stages</h3>${audit_table("Between the stages",["Note","When","What"],r)}\n`}function noteText({step:e,text:t,data:n={}}){if(t!==undefined)return t;if(e===Xl)return"the plan of this digest, as plans.json holds it";const r=Object.entries(n).map(([e,t])=>`${e} ${typeof t==="object"?JSON.stringify(t):t}`);const s=r.join(", ");return s.length>300?`${s.slice(0,299)}…`:s}function stepsOf(e){return e.entries.flatMap((t,n)=>{if(t.kind==="note")return[[html(t.step??"note"),"noted",moment(t.time),"–",html(noteText(t))]];if(t.kind!=="intent")return[];const r=e.entries.slice(n+1).find(({kind:e,step:n})=>e==="outcome"&&n===t.step);const s=r===undefined?bad("no outcome on record"):r.ok?"done":bad("failed");const i=r===undefined?"–":durations_words(secondsBetween(t.time,r.time));return[[html(t.text??t.step??""),s,moment(t.time),i,html(r?.text??"")]]})}function result(e){if(e.ended===undefined)return bad("no end on record");return e.ok?'<span class="good">done</span>':bad("failed")}function bad(e){return`<span class="bad">${e}</span>`}function seconds(e){return secondsBetween(e.began,e.entries.at(-1)?.time??e.began)}function took(e){return durations_words(seconds(e))}function percent(e){return`${(e*100).toFixed(2)}%`}function audit_table(e,t,n){const r=t.map(e=>`<th role="columnheader" scope="col">${e}</th>`).join("");const cell=(e,n)=>`<td role="cell" data-label="${t[n]}"${t[n]==="Took"?' class="number"':""}><div>${e}</div></td>`;const s=n.map(e=>`<tr role="row">${e.map(cell).join("")}</tr>`).join("\n");return`<table role="table" aria-label="${e}"><thead role="rowgroup"><tr role="row">${r}</tr></thead><tbody role="rowgroup">${s}</tbody></table>`}function moment(e){return`<time datetime="${html(e)}">${html(e.replace("T"," ").replace(/(\.\d+)?Z$/,""))}</time>`}function html(e){return e.replace(/[\p{Cc}\p{Cf}]/gu,"�").replace(/[&<>"']/g,e=>`&#${e.charCodeAt(0)};`)}function audit_json(e){return JSON.stringify(e).replace(/[<>&\u2028\u2029]/g,e=>`\\u${e.charCodeAt(0).toString(16).padStart(4,"0")}`)}const eA="SHA256SUMS";async function writeBundle(e,t){const n={migration:t.migration,...t.versions};const r={"journal.jsonl":t.lines.map(e=>`${e}\n`).join(""),"audit.html":auditPage(t.migration,t.lines),"plans.json":plansFile(t.lines.map(e=>JSON.parse(e))),"report.json":t.report,"summary.md":t.summary,"versions.json":`${JSON.stringify(n,undefined,2)}\n`};await(0,s.mkdir)(e,{recursive:true});for(const[t,n]of Object.entries(r))await(0,s.writeFile)((0,$c.join)(e,t),n);const i=Object.entries(r).map(([e,t])=>`${bundle_sha256(t)}  ${e}\n`);await(0,s.writeFile)((0,$c.join)(e,eA),i.join(""))}function plansFile(e){return`${JSON.stringify(Object.fromEntries(recordedPlans(e)),undefined,2)}\n`}async function checkBundle(e){const t=await isFolder(e)?e:undefined;const n=t===undefined?e:(0,$c.join)(t,"journal.jsonl");const r=await contentOf(n);const s=verified(r,(0,$c.basename)(n));if(s.length===0||!r.endsWith("\n"))throw new i.y(`${n}: the last line is cut off; take the bundle from the run again`);const o=s.map(e=>JSON.parse(e));const l=bundle_sha256(s.at(-1)??"");const u=[`journal: ${s.length} lines, each holds its own hash and that of the one before; last ${l}`];let f=(0,$c.basename)((0,$c.dirname)(n));if(t!==undefined){u.push(...await checkSums(t));f=JSON.parse(await contentOf((0,$c.join)(t,"versions.json"))).migration;if(await contentOf((0,$c.join)(t,"audit.html"))===auditPage(f,s))u.push("audit.html: is the page that this journal makes");else throw new i.y(`${(0,$c.join)(t,"audit.html")}: is not the page that the journal makes. It was edited, or made by another version of the suite (versions.json names it)`);u.push(await checkPlans(t,o))}return{migration:f,entries:o,state:stateOf(o),head:l,evidence:u}}async function checkPlans(e,t){const n=(0,$c.join)(e,"plans.json");const r=recordedPlans(t);const s=[...r].find(([e,t])=>digestOf(t)!==e);if(s!==undefined)throw new i.y(`${n}: the plan under ${s[0]} does not have that digest`);if(await contentOf(n)!==plansFile(t))throw new i.y(`${n}: does not hold the plans of the journal. It was edited`);return`plans.json: ${r.size} of the journal, each with the digest that was approved`}async function checkSums(e){const t=(await contentOf((0,$c.join)(e,eA))).split("\n").filter(Boolean);const n=new Map(t.map(e=>[e.slice(66),e.slice(0,64)]));const r=(await(0,s.readdir)(e)).filter(e=>e!==eA);const o=[...r].filter(e=>!n.has(e));for(const[t,s]of n){const n=r.includes(t)?await contentOf((0,$c.join)(e,t)):undefined;if(n===undefined||bundle_sha256(n)!==s)o.push(t)}if(o.length>0)throw new i.y(`${e}: not as ${eA} lists it: ${o.join(", ")}. The bundle was edited; take it from the run again`);return[`${eA}: ${n.size} files as listed`]}async function isFolder(e){return(0,s.stat)(e).then(e=>e.isDirectory(),()=>false)}async function contentOf(e){try{return await(0,s.readFile)(e,"utf8")}catch(t){throw new i.y(`${e}: can't be read; name the folder of an audit bundle or its journal.jsonl`,{cause:t})}}function bundle_sha256(e){return(0,qi.createHash)("sha256").update(e).digest("hex")}function goingOn(e){const t=e.stage==="transfer"?`transfer-${e.pass}`:e.stage;const n=e.from?.replace(" ","-")??t;return[...dispatch(e.stage,n),...wayOut(e)]}function dispatch(e,t){if(t==="none")return[];if(e==="plan")return["Cure it, then dispatch again, as before or with `from: plan`. *Re-run jobs* takes the old commit and inputs."];if(e==="rollback")return[`Cure it, then dispatch **Roll back** again. ${tA}`];return[`Cure it, then dispatch **Migrate** with \`from: ${t}\`. ${tA}`]}const tA="*Re-run jobs* takes the old commit and inputs. Where the run that failed still holds the lock, wait 90 seconds or set `force-unlock`.";function wayOut(e){switch(e.phase){case"untouched":case"rolled-back":case"finished":return[];case"prepared":case"copied":return["OLD serves meanwhile: there is no hurry."];case"frozen":case"transferred":return["**OLD is frozen.** It thaws by itself when its limit has passed; to have it serve at once, dispatch **Roll back**, or on OLD run `hostctl thaw`."];case"active":case"drained":return[`NEW has the mailboxes; what is left is ${nextStage(e)}. The way back is **Roll back**, which brings new mail along.`]}}const nA=12;function timeline(e,t=new Date){const end=e=>Date.parse(e.ended??t.toISOString());const n=Math.max(...e.map(end));const r=e.filter(e=>n-Date.parse(e.began)<nA*36e5).slice(-40);if(r.length===0)return undefined;const s=r.map(e=>{const t=e.ok?"done":e.ended===undefined?"active":"crit";const n=e.stage.replace(/[^a-z -]/g,"");const r=Date.parse(e.began);return`  ${n} :${t}, ${r}, ${Math.max(end(e),r+1)}`});return["```mermaid","gantt","  dateFormat x","  axisFormat %H:%M:%S",...s,"```"].join("\n")}async function outlook(e){const{source:t,target:n,targetPort:r,stores:s}=e;const[i,o,l,u]=await Promise.all([abilities(t),abilities(n),reaches(t,n,r),outlook_usage(t,s)]);const f=[i,o].find(({mirrors:e})=>!e);const h=i.aes&&o.aes;return{lines:[f===undefined?"Program: our own, which knows Maildirs (both hosts have perl); a store without a `cur` and with large files goes by rsync.":`Program: rsync, because ${f.label} can't run ours (perl is missing, or its machine is not known to it). The final pass then looks at every message.`,l?`Way: ${t.label} connects to ${n.address}, port ${r}, with a key made for each pass.`:`Way: through the runner, because ${t.label} gets no answer from sshd at ${n.address}, port ${r}. All mail crosses the runner's two connections, and a pass ends with its job.`,h?"Cipher: AES-GCM, because both processors have instructions for it; no compression, as on a network faster than 30 MB/s that costs more time than it gains.":"Cipher: ChaCha20, because not both processors have instructions for AES."],connects:l,bytes:u}}async function abilities(e){const t=await e.read(script("if perl - probe 2>/dev/null; then echo mirrors; fi; if grep -qwm1 aes /proc/cpuinfo; then echo aes; fi",[],{stdin:Ga,purpose:"see how mail can be copied"}));const n=t.stdout.toString("utf8").split("\n");return{label:e.label,mirrors:n.includes("mirrors"),aes:n.includes("aes")}}async function outlook_usage(e,t){const n=await e.read(script(`for store; do used=$(du -sk -- "$store" 2>/dev/null) || [ -n "$used" ] || used=0; echo "\${used%%[!0-9]*}"; done`,t,{timeout:3600,purpose:"measure the stores"}));const r=n.stdout.toString("utf8").trim().split("\n").map(Number);return r.reduce((e,t)=>e+t,0)*1024}const rA=25e10;const sA=16;function partsOf(e,t){const n=t??Math.min(sA,Math.max(1,Math.ceil(e/rA)));return Array.from({length:n},(e,t)=>`${t+1}/${n}`)}const iA=String.raw`use strict;
 use warnings;
 use Config;
+use POSIX ();
 
 my %numbers = (x86_64 => 332, aarch64 => 291, riscv64 => 291);
 my ($machine) = $Config{archname} =~ /^([^-]+)/;
@@ -3413,34 +3492,95 @@ my ($out, $depth, $count, @rest) = @ARGV;
 my @ignored = map { s/\\\*/.*/gr } map { quotemeta } splice @rest, 0, $count;
 my $ignored = @ignored ? join '|', @ignored : '(?!)';
 $ignored = qr/^(?:$ignored)$/s;
+# Messages begin with a digit: where no such name can be ignored, they need not be held against the pattern.
+my $spares_messages = !grep { /^(?:[0-9]|\.\*)/ } @ignored;
+
+# A tree is listed in so many parts at a time, on both hosts, however many processors they have: each part
+# has a digest, and the tree that of all.
+my $parts = 4;
 
 my ($stream, $sums, $entries, @files);
-my %shown;      # "f 600 user:group 1" by links, owner, group and mode
+my %plain;      # "f 600 user:group 1" of files by links, owner, group and mode
+my %shown;      # the same of folders
 my %name_of;
+my %is_unit;    # folders that are somebody's turn
 
 digest($_) for @rest;
 
 sub digest {
     my ($tree) = @_;
-    ($entries, @files) = 0;
+    my $is_there = syscall($statx, -100, my $path = $tree, 0x100, 0x7ff, $stat) == 0;
+    my $is_folder = $is_there && -d $tree; # or a link to one, as for find -H
+    my @units = $is_folder ? units("$tree/.") : ();
+    %is_unit = map { $_ => 1 } @units;
+    my @children = map { my $part = $_; apart(sub { list_part($part, $tree, $is_there, $is_folder, @units) }) } 0 .. $parts - 1;
+    for my $child (@children) { waitpid $child, 0; die "$tree can't be listed\n" if $? != 0 }
     open($stream, '|-', "exec sha256sum > '$out/digest'") or die "no sha256sum: $!\n";
-    binmode $stream;
-    if (syscall($statx, -100, my $path = $tree, 0x100, 0x7ff, $stat) != 0) { print {$stream} 'missing'; $entries = 1 }
-    else {
-        my $is_folder = -d $tree; # or a link to one, as for find -H
-        my ($root) = $is_folder ? $tree : $tree =~ m{^(.*/)};
-        chdir $root or die "can't enter $root: $!\n";
-        open($sums, '|-', "exec xargs -0 -r sha256sum -z -- > '$out/sums'") or die "no xargs: $!\n";
-        binmode $sums;
-        if ($is_folder) { walk("$tree/.", '') } else { alone($tree) }
-        choose();
-        close $sums or die "some contents can't be read\n";
-        add_sums();
+    my $all = 0;
+    for my $part (0 .. $parts - 1) {
+        print {$stream} first_word("$out/digest.$part"), "\n";
+        $all += first_word("$out/entries.$part");
     }
     close $stream or die "sha256sum failed\n";
-    open(my $file, '<', "$out/digest") or die "no digest: $!\n";
-    my ($digest) = split ' ', <$file>;
-    print "$digest $entries\n";
+    printf "%s %d\n", first_word("$out/digest"), $all;
+}
+
+sub apart {
+    my ($work) = @_;
+    my $child = fork // die "can't fork: $!\n";
+    return $child if $child;
+    my $is_done = eval { $work->(); 1 };
+    print STDERR $@ unless $is_done;
+    POSIX::_exit($is_done ? 0 : 1);
+}
+
+sub first_word {
+    open(my $file, '<', $_[0]) or die "no $_[0]: $!\n";
+    my ($word) = split ' ', <$file> // '';
+    return $word // die "nothing in $_[0]\n";
+}
+
+# Of the folders that lie apart every so manieth; the first part has what is above them too.
+sub list_part {
+    my ($part, $tree, $is_there, $is_folder, @units) = @_;
+    ($entries, @files) = 0;
+    open($stream, '|-', "exec sha256sum > '$out/digest.$part'") or die "no sha256sum: $!\n";
+    binmode $stream;
+    if ($is_folder || $is_there && $part == 0) {
+        my ($root) = $is_folder ? $tree : $tree =~ m{^(.*/)};
+        chdir $root or die "can't enter $root: $!\n";
+        open($sums, '|-', "exec xargs -0 -r sha256sum -z -- > '$out/sums.$part'") or die "no xargs: $!\n";
+        binmode $sums;
+        if (!$is_folder) { alone($tree) }
+        elsif ($part == 0) { walk("$tree/.", '') }
+        for (my $index = $part; $index < @units; $index += $parts) { walk("$tree/./$units[$index]", $units[$index]) }
+        choose();
+        close $sums or die "some contents can't be read\n";
+        add_sums("$out/sums.$part");
+    }
+    elsif ($part == 0) { print {$stream} 'missing'; $entries = 1 }
+    close $stream or die "sha256sum failed\n";
+    open(my $file, '>', "$out/entries.$part") or die "can't write to $out: $!\n";
+    print {$file} $entries;
+    close $file or die "can't write to $out: $!\n";
+}
+
+# The highest level with enough folders to part.
+sub units {
+    my ($path) = @_;
+    my @level = ('');
+    while (@level < 16 * $parts) {
+        my @below = map { my $inner = $_; map { $inner eq '' ? $_ : "$inner/$_" } folders("$path/$inner") } @level;
+        return if !@below;
+        @level = @below;
+    }
+    return sort @level;
+}
+
+sub folders {
+    my ($path) = @_;
+    opendir(my $handle, $path) or return; # it has gone
+    return grep { $_ ne '.' && $_ ne '..' && !-l "$path/$_" && -d _ } readdir $handle;
 }
 
 sub alone {
@@ -3465,24 +3605,31 @@ sub walk {
     $header .= substr $stat, 112, 12 if $inner =~ m{(?:^|/)(?:cur|new)$}s;
     $entries++;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
-    my ($text, @below) = ("$header\0");
+    my ($text, $reads_all, @below) = ("$header\0", $depth ne 'names');
     for my $name (sort readdir $handle) {
-        next if $name eq '.' || $name eq '..';
+        my $initial = ord $name;
+        next if $initial == 46 && ($name eq '.' || $name eq '..');
         # What has gone since counts as never there: the other host's list tells.
         next if syscall($statx, -100, $name, 0x100, 0x7ff, $stat) != 0;
         my $attributes = substr $stat, 16, 14;
-        if ((unpack('x12 S', $attributes) & 0170000) == 0100000) {
-            next if $name =~ $ignored;
-            $text .= "$name\0" . ($shown{$attributes} //= shown(substr($attributes, 4), unpack 'L', $attributes)) . substr($stat, 40, 8) . substr($stat, 112, 12);
-            $entries++;
-            if ($depth ne 'names' || ord($name) == 100 && $name =~ /^dovecot-uid(?:list$|validity)/) { sum($name, $inner eq '' ? $name : "$inner/$name") }
+        my $plain = $plain{$attributes};
+        if (!defined $plain) {
+            my $kind = unpack('x12 S', $attributes) & 0170000;
+            if ($kind == 0040000) { push @below, $name; next }
+            if ($kind != 0100000) { $text .= one($name, $name); $entries++; next }
+            $plain = $plain{$attributes} = shown(substr($attributes, 4), unpack 'L', $attributes);
         }
-        elsif ((unpack('x12 S', $attributes) & 0170000) == 0040000) { push @below, $name }
-        else { $text .= one($name, $name); $entries++ }
+        next if !($spares_messages && $initial >= 48 && $initial <= 57) && $name =~ $ignored;
+        $text .= "$name\0$plain" . substr($stat, 40, 8) . substr($stat, 112, 12);
+        $entries++;
+        if ($reads_all || $initial == 100 && $name =~ /^dovecot-uid(?:list$|validity)/) { sum($name, $inner eq '' ? $name : "$inner/$name") }
     }
     closedir $handle;
     print {$stream} $text;
-    for my $name (@below) { walk("$path/$name", $inner eq '' ? $name : "$inner/$name") }
+    for my $name (@below) {
+        my $further = $inner eq '' ? $name : "$inner/$name";
+        walk("$path/$name", $further) unless $is_unit{$further};
+    }
 }
 
 # A link, a device, or the tree itself if it is a file; $stat is of it.
@@ -3512,14 +3659,14 @@ sub sum {
     else { print {$sums} "./$path\0" }
 }
 
-# Two hundred of them, the same on both hosts: the walk has an order.
+# Two hundred of each part, the same on both hosts: the walk has an order.
 sub choose {
     my $step = int(@files / 200) + 1;
     for (my $index = 0; $index < @files; $index += $step) { print {$sums} "./$files[$index]\0" }
 }
 
 sub add_sums {
-    open(my $file, '<:raw', "$out/sums") or die "no sums: $!\n";
+    open(my $file, '<:raw', $_[0]) or die "no sums: $!\n";
     local $/ = "\0";
     while (my $line = <$file>) { print {$stream} $line; $entries++ }
 }
