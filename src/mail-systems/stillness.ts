@@ -62,14 +62,20 @@ export async function proveStill(
   stores: readonly string[],
   ignored: readonly string[],
 ): Promise<string> {
-  for (const store of stores) {
-    const result = await host.read(
-      script(twoLooks, [store, ...ignored], {
-        timeout: 3600,
-        purpose: `look whether ${store} stands still`,
-      }),
-    );
-    const [listed = '', ...changed] = result.stdout.toString('utf8').split('\0');
+  // The trees at the same time: nothing is served meanwhile.
+  const looks = await Promise.all(
+    stores.map((store) =>
+      host.read(
+        script(twoLooks, [store, ...ignored], {
+          timeout: 3600,
+          purpose: `look whether ${store} stands still`,
+        }),
+      ),
+    ),
+  );
+  for (const [index, { stdout }] of looks.entries()) {
+    const store = stores[index] ?? '';
+    const [listed = '', ...changed] = stdout.toString('utf8').split('\0');
     const writers = listed
       .trim()
       .split('\n')

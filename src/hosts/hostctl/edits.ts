@@ -27,12 +27,20 @@ settle() {
   durable "$folder"
 }
 
-edit_master() { # GROUP ID SERVICE/TYPE ENTRY
-  if ! recorded "$1" "$2"; then
-    before=$(postconf -M "$3" 2>/dev/null)
-    printf '%s' "$before" | record "$1" "$2" master "$3"
-  fi
-  postconf -M "$3=$4"
+edit_master() { # GROUP ID SERVICE/TYPE ENTRY [ID SERVICE/TYPE ENTRY...]
+  group=$1; shift
+  todo=$#
+  while [ "$todo" -gt 0 ]; do
+    if ! recorded "$group" "$1"; then
+      before=$(postconf -M "$2" 2>/dev/null)
+      printf '%s' "$before" | record "$group" "$1" master "$2"
+    fi
+    # As above: three off the front, one on at the end.
+    set -- "$@" "$2=$3"
+    shift 3
+    todo=$((todo - 3))
+  done
+  postconf -M "$@"
   durable "$(postconf -dh config_directory)"
 }
 

@@ -57,18 +57,39 @@ hook() {
   done
 }
 
-undo_group() { # GROUP: newest first; a record goes when its undo is done
-  [ -d "$base/undo/$1" ] || return 0
+undo_group() { # GROUP: newest first, what ran last of all; a record goes when its undo is done
+  group=$1
+  [ -d "$base/undo/$group" ] || return 0
   units_changed=
-  for record in $(ls -r "$base/undo/$1"); do
-    undo_one "$base/undo/$1/$record"
-    mv -- "$base/undo/$1/$record" "$base/undo/$1/.undone.$record"
-    rm -rf -- "$base/undo/saved/$1-\${record#*-}"
+  set --
+  for record in $(ls -r "$base/undo/$group"); do
+    if [ "$(cat "$base/undo/$group/$record/kind")" = unit ]; then set -- "$@" "$record"
+    else
+      undo_one "$base/undo/$group/$record"
+      mv -- "$base/undo/$group/$record" "$base/undo/$group/.undone.$record"
+      rm -rf -- "$base/undo/saved/$group-\${record#*-}"
+    fi
   done
-  # With what a kill left under names that don't count.
-  rm -rf -- "$base/undo/$1"
   [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
+  # Before the start: what begins now reads what is there now, and reloading it would only hold it up.
   reload_services
+  start_again "$group" "$@"
+  # With what a kill left under names that don't count.
+  rm -rf -- "$base/undo/$group"
+}
+
+start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows their order
+  group=$1; shift
+  todo=$#
+  for record; do
+    if [ "$(cat "$base/undo/$group/$record/before")" = active ]; then
+      set -- "$@" "$(cat "$base/undo/$group/$record/what")"
+    fi
+  done
+  shift "$todo"
+  [ "$#" -gt 0 ] || return 0
+  case $(systemctl show -p NeedDaemonReload --value "$@") in *yes*) systemctl daemon-reload ;; esac
+  systemctl start "$@"
 }
 
 reload_services() {

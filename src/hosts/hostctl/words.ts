@@ -71,7 +71,7 @@ case $action in
   serve) edit_serve "$@" ;;
   queue) edit_queue "$@" ;;
   seal) edit_seal "$@" ;;
-  sealed) sealed "$1" ;;
+  sealed) sealed "$@" ;;
   queue-release) move_queue "$base/queue" "$1" ;;
   undo) undo_group "$@" ;;
   reload) reload_services ;;

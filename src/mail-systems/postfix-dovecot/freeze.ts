@@ -50,7 +50,13 @@ export function holdSteps(
     {
       id: 'close-sessions',
       title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
-      done: async () => (await openSessions(source)) === '' && (await protocolsClosed(source)),
+      done: async () => {
+        const [sessions, isClosed] = await Promise.all([
+          openSessions(source),
+          protocolsClosed(source),
+        ]);
+        return sessions === '' && isClosed;
+      },
       do: () => closeSessions(source),
     },
   ];
