@@ -203,10 +203,11 @@ function comparison(gaps: Readonly<Record<Way, readonly Gap[]>>): string {
 ${rows.join('\n')}
 
 With \`hold\` port 25 of OLD takes mail all the time; with the other two it is closed meanwhile.
+`;
 }
 
 function shown(seconds: readonly number[]): string {
-  return `$median(seconds).toFixed(2)s (${spread(seconds)})`;
+  return `${median(seconds).toFixed(2)} s (${spread(seconds)})`;
 }
 
 /** Medians over the runs, in the order in which things happened. */
@@ -214,10 +215,10 @@ function partsOf(title: string, gaps: readonly Gap[]): string {
   const names = new Set(gaps.flatMap(({ parts }) => [...parts.keys()]));
   const rows = [...names].map((name) => {
     const seconds = gaps.map(({ parts }) => parts.get(name) ?? 0);
-    return `| $name| $median(seconds).toFixed(2)s |`;
+    return `| ${name} | ${median(seconds).toFixed(2)} s |`;
   });
-  return `| $title: part of it | median |
+  return `| ${title}: part of it | median |
 | --- | --- |
-$rows.join('\n')
+${rows.join('\n')}
 `;
 }
