@@ -216,6 +216,8 @@ export class SshConnection {
           port: endpoint.port,
           username: endpoint.user,
           privateKey: this.#options.key,
+          // Nothing else is there to offer; ssh2 would first ask whether it may come in without.
+          authHandler: ['publickey'],
           ...(this.#options.passphrase ? { passphrase: this.#options.passphrase } : {}),
           ...(stream ? { sock: (await stream()) as never } : {}),
           readyTimeout: connectSeconds * 1000,

@@ -86,9 +86,8 @@ async function compare(
     context.migration.options.verify,
     bookkeeping,
   );
-  for (const { path, digest, entries } of manifests) {
-    await context.note({ step: 'manifest', data: { path, digest, entries } });
-  }
+  const trees = manifests.map(({ path, digest, entries }) => ({ path, digest, entries }));
+  await context.note({ step: 'manifests', data: { trees } });
   const entries = manifests.reduce((sum, manifest) => sum + manifest.entries, 0);
   return `${entries} entries in ${manifests.length} trees are equal (${context.migration.options.verify})`;
 }

@@ -1,4 +1,5 @@
 import type { Step } from '../engine/step.ts';
+import { askedOnce } from '../hosts/asked-once.ts';
 import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
@@ -64,10 +65,10 @@ function mayBeSealed(context: StageContext, bookkeeping: readonly string[]): boo
 
 /** The kernel keeps what was closed from changing: not every writer can be known. */
 function seal({ source }: StageContext, stores: readonly string[]): Step {
-  const trees = async () => {
+  const trees = askedOnce(async () => {
     const items = await classify(source, stores);
-    return items.filter((item) => item.kind === 'directory').map((item) => item.path);
-  };
+    return items.filter(({ kind }) => kind === 'directory').map(({ path }) => path);
+  });
   return {
     id: 'seal',
     title: `Make the mailboxes on ${called(source)} read-only`,

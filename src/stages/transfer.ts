@@ -1,4 +1,5 @@
 import { UserError } from '../errors.ts';
+import { askedOnce } from '../hosts/asked-once.ts';
 import { endPasses } from '../transfer/ending.ts';
 import { compareOrRepair, contents, copyFinally, copyLive } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
@@ -14,18 +15,18 @@ export async function transfer(context: StageContext): Promise<Stage> {
       };
     case 'final': {
       // Asked once, and while the stage begins: the configuration of a frozen host stands still.
-      const found = contents(context);
-      // Whoever needs it is told of its failure.
-      found.catch(() => undefined);
+      const found = askedOnce(() => contents(context));
+      // The step that needs it is told of a failure.
+      found().catch(() => undefined);
       return {
         action: 'transfer final',
         steps: [
           ...(await context.system.steps('queue', context)),
           always('copy', 'Copy what changed since the last pass', async () =>
-            copyFinally(context, await found),
+            copyFinally(context, await found()),
           ),
           always('compare', 'Compare both hosts', async () =>
-            compareOrRepair(context, await found),
+            compareOrRepair(context, await found()),
           ),
         ],
         onFailure: () => dismissKey(context),

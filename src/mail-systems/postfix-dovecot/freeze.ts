@@ -1,10 +1,11 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { stopAsking, takeBackLate } from './asking.ts';
-import { noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
+import { type Dovecot, noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
@@ -34,6 +35,8 @@ export function holdSteps(
   agents: string = deliveryAgents,
 ): readonly Step[] {
   const { source } = context;
+  // While the host still delivers: what comes after that is downtime.
+  const dovecot = askedOnce(() => readDovecot(source));
   return [
     {
       id: 'hold-deliveries',
@@ -41,7 +44,10 @@ export function holdSteps(
       done: async () =>
         routesTo(await demandPostfix(source), context, `${names(context.migration).hold}:`) &&
         (await loaded(source, context)),
-      do: () => hold(context),
+      async do() {
+        await dovecot();
+        return hold(context);
+      },
       undo: async () => {
         await source.edit('undo', [group]);
       },
@@ -57,7 +63,7 @@ export function holdSteps(
         ]);
         return sessions === '' && isClosed;
       },
-      do: () => closeSessions(source),
+      do: async () => closeSessions(source, await dovecot()),
     },
   ];
 }
@@ -370,8 +376,7 @@ for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' 
 done
 [ -n "$young" ] || echo 'the old queue manager'`;
 
-async function closeSessions(source: MailHost): Promise<string> {
-  const dovecot = await readDovecot(source);
+async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Promise<string> {
   if (!dovecot) return 'no Dovecot';
   // Not stopped: smtpd on port 25 dies without the auth and policy sockets that Dovecot serves.
   await source.edit('block', [group, 'protocols', dovecot.configFile], {
