@@ -65,9 +65,11 @@ export async function downtime({ mailboxes, messages, runs }: DowntimeSize): Pro
         gaps[way].push(gap);
       }
     }
-    return `${comparison(gaps)}\n${ways.map((way) => partsOf(titles[way], gaps[way])).join('\n')}`;
-  } finally {
     await lab.stop();
+    return `${comparison(gaps)}\n${ways.map((way) => partsOf(titles[way], gaps[way])).join('\n')}`;
+  } catch (error) {
+    await lab.abandon();
+    throw error;
   }
 }
 

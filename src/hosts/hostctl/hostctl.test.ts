@@ -76,7 +76,7 @@ case $2 in *'
 [ -e "$STATE/main.cf" ] || { echo 'postconf: fatal: open main.cf' >&2; exit 1; }
 case $1 in
   -dh) printf '%s\n' "$STATE" ;;
-  -n) grep "^$2 = " "$STATE/main.cf" || : ;;
+  -n) shift; for name; do grep "^$name = " "$STATE/main.cf" || :; done ;;
   -h) sed -n "s/^$2 = //p" "$STATE/main.cf" ;;
   -e) shift; for setting; do name=\${setting%%=*}; { grep -v "^$name = " "$STATE/main.cf" || :; printf '%s = %s\n' "$name" "\${setting#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf"; done ;;
   -X) { grep -v "^$2 = " "$STATE/main.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf" ;;
