@@ -39,8 +39,10 @@ look() {
   if [ -e "$tree" ]; then
     LC_ALL=C find -H "$tree" -ignore_readdir_race -type d -printf '%i %m %U - %P\0' -o "$@" -printf '%i %s %U %C@ %P\0' > "$file.raw"
   else : > "$file.raw"; fi
-  tr '\n\0' '\0\n' < "$file.raw" > "$file"
-  LC_ALL=C sort -o "$file" "$file"
+}
+order() { # FILE
+  tr '\n\0' '\0\n' < "$1.raw" > "$1"
+  LC_ALL=C sort -o "$1" "$1"
 }
 look "$out/first" "$@"
 search() {
@@ -50,6 +52,9 @@ search "$tree" > "$out/writers"
 look "$out/second" "$@"
 cat "$out/writers"
 printf '\0'
+if cmp -s "$out/first.raw" "$out/second.raw"; then exit 0; fi
+order "$out/first"
+order "$out/second"
 LC_ALL=C comm -3 "$out/first" "$out/second" > "$out/changed"
 tr '\n\0' '\0\n' < "$out/changed"`;
 

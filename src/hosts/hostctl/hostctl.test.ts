@@ -816,7 +816,7 @@ describe('freeze, thaw and release', () => {
     expect(frozen()).toBe(false);
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
     expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain(
-      'disable --now mail-cutover-example-thaw.timer',
+      'disable --no-reload --now mail-cutover-example-thaw.timer',
     );
     expect(well(['thaw'])).toBe('not frozen');
   });

@@ -196,8 +196,7 @@ async function serving(host: MailHost): Promise<boolean> {
 }
 
 async function isOpen(host: MailHost): Promise<boolean> {
-  const [isClosed, isServing] = await Promise.all([closedForProbe(host), serving(host)]);
-  return !isClosed && isServing;
+  return !(await closedForProbe(host)) && (await serving(host));
 }
 
 /** Whether only the probe can reach it yet. */
