@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { readDovecot } from './dovecot.ts';
+import { type Dovecot, readDovecot } from './dovecot.ts';
 import {
   demandPostfix,
   has,
@@ -49,12 +50,16 @@ export function activateSteps(
   closing: Closing = onlyDeliveries,
 ): readonly Step[] {
   const { new: target, migration } = context;
+  const configured = askedOnce(() => Promise.all([readDovecot(target), demandPostfix(target)]));
   return [
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
-      done: () => serving(target),
-      do: () => startClosed(context, closing),
+      async done() {
+        early(configured());
+        return serving(target);
+      },
+      do: async () => startClosed(context, closing, ...(await configured())),
     },
     {
       id: 'probe',
@@ -95,11 +100,20 @@ export function forwardSteps(
   if (migration.freeze.mode === 'stop') return [];
   const { transport, late } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
+  const asked = askedOnce(() =>
+    Promise.all([
+      fingerprint(target, context),
+      source.read(command(['cat', '--', names(migration).routes], { purpose: 'read the routes' })),
+      demandPostfix(source),
+      readDovecot(source),
+    ]),
+  );
   return [
     {
       id: 'forward',
       title: `Send the mail that waits on ${called(source)} on to ${called(target)}, and ask ${called(target)} about recipients`,
       done: async () => {
+        early(asked());
         if (!(await has(source, 'forwarding'))) return false;
         const postfix = await demandPostfix(source);
         return (
@@ -115,14 +129,7 @@ export function forwardSteps(
             `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
           );
         await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
-        const [door, held, postfix, dovecot] = await Promise.all([
-          fingerprint(target, context),
-          source.read(
-            command(['cat', '--', names(migration).routes], { purpose: 'read the routes' }),
-          ),
-          demandPostfix(source),
-          readDovecot(source),
-        ]);
+        const [door, held, postfix, dovecot] = await asked();
         const transports = [transport, late].flatMap((name) => [
           name,
           `${name}/unix`,
@@ -141,10 +148,19 @@ export function forwardSteps(
   ];
 }
 
+/** Asked beside the question whether the step is done: whoever needs the answer is told of a failure. */
+function early(question: Promise<unknown>): void {
+  question.catch(() => undefined);
+}
+
 /** Of the listeners of Postfix only the door stays, and what nobody but the host itself can reach. */
-async function startClosed(context: MailContext, closing: Closing): Promise<string> {
+async function startClosed(
+  context: MailContext,
+  closing: Closing,
+  dovecot: Dovecot | undefined,
+  postfix: Postfix,
+): Promise<string> {
   const { new: target, migration } = context;
-  const [dovecot, postfix] = await Promise.all([readDovecot(target), demandPostfix(target)]);
   if (!dovecot)
     throw new UserError(
       `${target.label}: Dovecot is not installed. Install and configure it first`,

@@ -143,6 +143,19 @@ export function stopSteps(context: MailContext): readonly Step[] {
   const units = [...postfixUnits, ...dovecotUnits];
   return [
     {
+      // While they run: it says only what may start, and systemd takes its time to read it.
+      id: 'bar-services',
+      title: `Keep Postfix and Dovecot on ${called(source)} from starting once they are stopped`,
+      done: () => fenced(source, 'frozen', context, units),
+      do: async () => {
+        await fence(source, group, 'frozen', context, units);
+        return undefined;
+      },
+      undo: async () => {
+        await source.edit('undo', [group]);
+      },
+    },
+    {
       id: 'hold-deliveries',
       title: `Hold all local mail in the queue of ${called(source)} until it is stopped`,
       done: async () => (await runningUnits(source, postfixUnits)) === '',
@@ -151,13 +164,10 @@ export function stopSteps(context: MailContext): readonly Step[] {
     finishDeliveries(source),
     {
       id: 'stop-services',
-      title: `Stop Postfix and Dovecot on ${called(source)} and keep them from starting`,
-      done: async () =>
-        (await runningUnits(source, units)) === '' &&
-        (await fenced(source, 'frozen', context, units)),
+      title: `Stop Postfix and Dovecot on ${called(source)}`,
+      done: async () => (await runningUnits(source, units)) === '',
       do: async () => {
         await stopUnits(source, group, units);
-        await fence(source, group, 'frozen', context, units);
         await waitUntilNothing(source, 'if postfix status 2>/dev/null; then echo postfix; fi', {
           seconds: 60,
           what: 'Postfix is down',
