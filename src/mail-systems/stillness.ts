@@ -24,7 +24,7 @@ done`;
  */
 const twoLooks = String.raw`
 umask 077
-out=$(mktemp -d /run/mail-cutover.XXXXXX)
+out=$(mktemp -d /run/mail-cutover.XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf -- "$out"' EXIT
 tree=$1; shift
 todo=$#
@@ -33,7 +33,6 @@ while [ "$todo" -gt 0 ]; do
   shift
   todo=$((todo - 1))
 done
-: > "$out/none"
 look() {
   file=$1; shift
   if [ -e "$tree" ]; then
