@@ -19,7 +19,7 @@ import { proveStill } from './stillness.ts';
 
 /*
  * The real script on this machine, in temporary folders. find(1) is a stand-in that runs the real one, and
- * before the second look at a tree whatever a test has put into `between`.
+ * with the search for writers, which is between the two looks at a tree, what a test has put into `between`.
  */
 
 let temporary: string;
@@ -29,17 +29,19 @@ beforeEach(() => {
   temporary = realpathSync(mkdtempSync(join(tmpdir(), 'stillness-')));
   stores = ['one', 'two'].map((name) => join(temporary, name));
   for (const store of stores) {
-    mkdirSync(join(store, 'alice/cur'), { recursive: true });
+    for (const name of ['alice', 'bob', "o'hara"])
+      mkdirSync(join(store, name, 'cur'), { recursive: true });
     writeFileSync(join(store, 'alice/cur/1.M1.old:2,'), 'a message');
   }
   mkdirSync(join(temporary, 'bin'));
   writeFileSync(
     join(temporary, 'bin/find'),
     `#!/bin/sh
-if [ "$1" = -H ]; then
-  if [ -e "$2.looked" ] && [ -e ${temporary}/between ]; then . ${temporary}/between; fi
-  : > "$2.looked"
-fi
+before=
+for word; do
+  if [ "$before" = -lname ] && [ -e ${temporary}/between ]; then tree=\${word%/*}; . ${temporary}/between; fi
+  before=$word
+done
 PATH=\${PATH#*:}; exec find "$@"
 `,
     { mode: 0o755 },
@@ -69,12 +71,14 @@ it('is proved by two looks that saw the same, in every tree', async () => {
 });
 
 it.each([
-  ['a delivery', 'echo x > "$2/alice/cur/new"', 'alice/cur/new'],
-  ['a flag', 'mv "$2/alice/cur/1.M1.old:2," "$2/alice/cur/1.M1.old:2,S"', '1.M1.old:2,S'],
-  ['bytes of the same number', 'printf "b message" > "$2/alice/cur/1.M1.old:2,"', '1.M1.old:2,'],
-  ['a name with a line break', 'echo x > "$2/alice/cur/a\nb"', 'alice/cur/a'],
+  ['a delivery', 'echo x > "$tree/alice/cur/new"', 'alice/cur/new'],
+  ['a flag', 'mv "$tree/alice/cur/1.M1.old:2," "$tree/alice/cur/1.M1.old:2,S"', '1.M1.old:2,S'],
+  ['bytes of the same number', 'printf "b message" > "$tree/alice/cur/1.M1.old:2,"', '1.M1.old:2,'],
+  ['a message above the depth at which the work is shared', 'echo x > "$tree/new"', 'two/new'],
+  ['a folder that is gone', 'rm -r "$tree/bob/cur"', 'bob/cur'],
+  ['a name with a line break', 'echo x > "$tree/alice/cur/a\nb"', 'alice/cur/a'],
 ])('is denied by %s, in the second of the trees', async (_, shell, path) => {
-  between(`case $2 in */two) ${shell} ;; esac`);
+  between(`case $tree in */two) ${shell} ;; esac`);
   const proof = proveStill(host, stores, []);
   await expect(proof).rejects.toThrow('two changed after every known writer was closed');
   await expect(proof).rejects.toThrow(path);

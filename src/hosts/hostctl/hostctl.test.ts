@@ -521,6 +521,22 @@ describe('edits and undo', () => {
     expect(active()).toEqual(['active-a.service', 'active-c.timer']);
   });
 
+  it('Postfix is waited for by its processes, and all else by systemd', () => {
+    const units = ['postfix.service', 'postfix@-.service', 'dovecot.service'];
+    for (const unit of units) writeFileSync(join(temporary, `active-${unit}`), '');
+    standIn('find', '[ ! -e "$STATE/postfix-runs" ] || echo /proc/1/exe');
+    writeFileSync(join(temporary, 'postfix-runs'), '');
+    standIn('sleep', 'rm -f "$STATE/postfix-runs"');
+    well(['stop', 'g', ...units.flatMap((unit) => [`stop-${unit}`, unit])]);
+    expect(existsSync(join(temporary, 'postfix-runs'))).toBe(false);
+    const stops = readFileSync(join(temporary, 'systemctl.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('stop'));
+    expect(stops).toEqual([`stop --no-block ${units.join(' ')}`, 'stop dovecot.service']);
+    well(['undo', 'g']);
+    for (const unit of units) expect(existsSync(join(temporary, `active-${unit}`))).toBe(true);
+  });
+
   it('a unit of ours serves until it is taken back', () => {
     well(['serve', 'g', 'ours', 'ours.service']);
     well(['serve', 'g', 'ours', 'ours.service']);
