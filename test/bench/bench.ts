@@ -187,7 +187,7 @@ on OLD with a key that is there. Both end with \`sync\` on NEW. Stores are made 
 
 function section(table: string, options: Options, size: string): string {
   const far = options.rtt === '0' ? '' : `, ${options.rtt} ms there and back`;
-  const what = `${options.only ?? 'all'}, ${total(options)} ${options.sizes} messages${options.cold ? ', cold caches' : ''}${far}`;
+  const what = `${options.only ?? 'all'}, ${total(options)} ${options.only === 'downtime' ? '' : `${options.sizes} `}messages${options.cold ? ', cold caches' : ''}${far}`;
   const words = Object.entries(options).flatMap(([name, value]) =>
     value === undefined || value === false
       ? []
