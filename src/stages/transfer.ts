@@ -16,8 +16,8 @@ export async function transfer(context: StageContext): Promise<Stage> {
     case 'final': {
       // Asked once, and while the stage begins: the configuration of a frozen host stands still.
       const found = askedOnce(() => contents(context));
-      // The step that needs it is told of a failure.
-      found().catch(() => undefined);
+      // The step that needs it is told of a failure; a dry run needs nothing.
+      if (!context.inputs.dryRun) found().catch(() => undefined);
       return {
         action: 'transfer final',
         steps: [
