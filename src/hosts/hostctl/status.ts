@@ -26,7 +26,6 @@ append() {
   have=$(wc -c < "$file")
   [ "$have" -eq "$2" ] || die "$1 has $have bytes, not $2: somebody else wrote to it" 92
   dd of="$file" oflag=append conv=notrunc,fsync 2>/dev/null
-  # Of a file that was empty the name may be new.
-  [ "$have" -gt 0 ] || durable "$base"
+  durable "$base"
 }
 `;
