@@ -69,6 +69,26 @@ it('runs the post step with the saved state, also after a failure', async () => 
   expect({ code, log }).toEqual({ code: 1, log: 'post 7 c.yml\n' });
 });
 
+it('hands the post step over where it is wanted later, and leaves nothing after it', async () => {
+  await suite(
+    `fs.appendFileSync(process.env.GITHUB_STATE, 'lease=7\\n'); console.log('main');`,
+    `console.log('post', process.env.STATE_lease);`,
+  );
+  await mkdir(join(root, 'tmp'));
+  vi.stubEnv('TMPDIR', join(root, 'tmp'));
+  try {
+    const lines: string[] = [];
+    const posts: (() => Promise<void>)[] = [];
+    await run({ onLine: (line) => lines.push(line), postpone: (post) => posts.push(post) });
+    expect(lines).toEqual(['main']);
+    for (const post of posts) await post();
+    expect(lines).toEqual(['main', 'post 7']);
+    expect(await readdir(join(root, 'tmp'))).toEqual([]);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
 it("keeps the caller's environment to itself", async () => {
   await suite('console.log(Object.keys(process.env).join());');
   process.env.AWS_SECRET_ACCESS_KEY = 'mine';

@@ -36,6 +36,8 @@ export interface RunActionOptions {
   readonly runnerGone?: AbortSignal;
   /** Told the process group of the main part: a test may kill it as a dying runner would. */
   readonly onStart?: (group: number) => void;
+  /** Is given the post step instead of it being run: a job runs those after all its steps. Call it once. */
+  readonly postpone?: (post: () => Promise<void>) => void;
   /** Each line of output as it comes, secrets masked. */
   readonly onLine?: (line: string) => void;
 }
@@ -56,10 +58,17 @@ const patience = { interrupt: 7500, terminate: 2500 } as const;
 /** Runs a built action, and its post step, as GitHub's runner would. */
 export async function runAction(options: RunActionOptions): Promise<ActionResult> {
   const scratch = await mkdtemp(join(tmpdir(), 'mail-cutover-runner-'));
+  const remove = () => rm(scratch, { recursive: true, force: true });
+  const { postpone } = options;
+  let isPostponed = false;
+  const later = (post: () => Promise<void>) => {
+    isPostponed = true;
+    postpone?.(() => post().finally(remove));
+  };
   try {
-    return await new StepRun(options, scratch).run();
+    return await new StepRun(postpone ? { ...options, postpone: later } : options, scratch).run();
   } finally {
-    await rm(scratch, { recursive: true, force: true });
+    if (!isPostponed) await remove();
   }
 }
 
@@ -92,9 +101,14 @@ class StepRun {
     const state = parseFileCommands(await this.#file('main', 'STATE'));
     if (action.post !== undefined && !this.#options.runnerGone?.aborted) {
       const saved = Object.entries(state).map(([name, value]) => [`STATE_${name}`, value]);
-      const files = await this.#files('post');
-      // The main part may have been cancelled: that must not cancel the cleaning up.
-      await this.#execute(action.post, { ...base, ...Object.fromEntries(saved), ...files }, false);
+      const env = { ...base, ...Object.fromEntries(saved) };
+      const { post } = action;
+      const run = async () => {
+        // The main part may have been cancelled: that must not cancel the cleaning up.
+        await this.#execute(post, { ...env, ...(await this.#files('post')) }, false);
+      };
+      if (this.#options.postpone) this.#options.postpone(run);
+      else await run();
     }
     return {
       code,

@@ -181,8 +181,6 @@ export class SshConnection {
       : await this.#connectPinned(endpoint, label);
     const client = session.connection;
     if (!client) throw new ConnectionLost(`${label} closed the connection`);
-    // Small requests and replies: Nagle's algorithm would hold each back for a delayed acknowledgement.
-    if (!jump) client.setNoDelay(true);
     client.on('error', () => undefined);
     client.on('close', () => {
       this.#ssh = undefined;
@@ -211,13 +209,17 @@ export class SshConnection {
       const before = seen.length;
       this.#sessions.push(session);
       try {
+        const through = stream && (await stream());
         await session.connect({
           host: endpoint.address,
           port: endpoint.port,
           username: endpoint.user,
           privateKey: this.#options.key,
+          // Nothing else is there to offer; ssh2 would first ask whether it may come in without.
+          authHandler: ['publickey'],
           ...(this.#options.passphrase ? { passphrase: this.#options.passphrase } : {}),
-          ...(stream ? { sock: (await stream()) as never } : {}),
+          // Made here: whoever hears its errors must be there when they come.
+          sock: (through ?? withoutNagle(endpoint)) as never,
           readyTimeout: connectSeconds * 1000,
           keepaliveInterval: keepaliveSeconds * 1000,
           keepaliveCountMax: keepaliveMisses,
@@ -249,6 +251,14 @@ export class SshConnection {
         "Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console before you change host-keys",
     );
   }
+}
+
+/**
+ * Small requests and replies: Nagle's algorithm would hold each back for a delayed acknowledgement, from
+ * the first packet of the handshake on.
+ */
+function withoutNagle({ address, port }: Endpoint): Socket {
+  return connect({ host: address, port, noDelay: true });
 }
 
 /** ssh2's words for a handshake without a common algorithm: what is lacking. */

@@ -28,11 +28,17 @@ export function alive({ old, new: target, inputs }: Parts): readonly MailHost[] 
 }
 
 /** The journal's state, corrected by what OLD itself says: it may have thawed by its limit. */
-export async function observed(parts: Parts, entries: readonly Entry[]): Promise<State> {
-  const state = stateOf(entries);
-  if (state.phase !== 'frozen' && state.phase !== 'transferred') return state;
-  if (parts.inputs.declareDead === 'old') return state;
-  return (await has(parts.old, 'frozen')) ? state : { ...state, phase: 'copied' };
+export async function observed(
+  parts: Parts,
+  entries: readonly Entry[] | Promise<readonly Entry[]>,
+): Promise<State> {
+  // Both at once: in the freeze every trip to the hosts is downtime.
+  const [known, marked] = await Promise.all([
+    entries,
+    parts.inputs.declareDead === 'old' ? true : has(parts.old, 'frozen'),
+  ]);
+  const state = stateOf(known);
+  return isFrozen(state) && !marked ? { ...state, phase: 'copied' } : state;
 }
 
 /** What a rollback took back no longer counts. */

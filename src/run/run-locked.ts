@@ -27,7 +27,10 @@ export async function locked(
   try {
     const former = parts.inputs.forceUnlock ? await holderNow(parts.files) : undefined;
     lock = await takeLock(parts.files, holder, parts.inputs.forceUnlock);
-    const journal = await Journal.open(parts.files, { run, lock: lock.number, planDigest });
+    const [journal] = await Promise.all([
+      Journal.open(parts.files, { run, lock: lock.number, planDigest }),
+      endsSomething.includes(stage) ? undefined : keepRoom(parts),
+    ]);
     if (former !== undefined)
       await journal.append({
         kind: 'note',
@@ -35,12 +38,6 @@ export async function locked(
         step: 'force-unlock',
         text: `lock taken from ${former}`,
       });
-    if (!endsSomething.includes(stage))
-      await Promise.all(
-        alive(parts).map((host) =>
-          host.edit('reserve', [], { purpose: 'keep room for a way back' }),
-        ),
-      );
     const result = await work(journal);
     if (result.failure === undefined) core.saveState(jobState.keyGone, 'true');
     return result;
@@ -51,6 +48,12 @@ export async function locked(
 
 /** Stages that need no room for a way back: they are it, or there is none any more. */
 const endsSomething: readonly SteppedStage[] = ['rollback', 'finish'];
+
+async function keepRoom(parts: Parts): Promise<void> {
+  await Promise.all(
+    alive(parts).map((host) => host.edit('reserve', [], { purpose: 'keep room for a way back' })),
+  );
+}
 
 /** Who has the lock, or had it last. */
 async function holderNow(hosts: readonly HostFiles[]): Promise<string> {

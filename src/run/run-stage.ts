@@ -19,11 +19,12 @@ import { locked } from './run-locked.ts';
 
 /** Runs one stage but `plan`. A refusal is a result too: its reader needs to see where things stand. */
 export async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
-  const entries = await Journal.read(parts.files);
-  refuseOtherFormat(entries);
   // Asked while the hosts are: in the freeze every second counts.
   const asked = askGate(parts);
-  const state = await observed(parts, entries);
+  const reading = Journal.read(parts.files);
+  const state = await observed(parts, reading);
+  const entries = await reading;
+  refuseOtherFormat(entries);
   const progress = { begun: false };
   try {
     return await judgeAndRun(stage, parts, { entries, state, asked, progress });

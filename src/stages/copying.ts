@@ -1,4 +1,5 @@
 import { UserError } from '../errors.ts';
+import type { Contents } from '../mail-systems/mail-system.ts';
 import { demandEqual, TreesDiffer } from '../transfer/manifest.ts';
 import { finalPass, passAndHold, transferPass } from '../transfer/pass.ts';
 import { classify, type Item, type PassOptions, rsyncPass } from '../transfer/rsync-pass.ts';
@@ -7,17 +8,19 @@ import type { StageContext } from './stage.ts';
 /** A live pass from OLD to NEW, of all mailboxes or the part asked for. Returns a line of evidence. */
 export async function copyLive(context: StageContext): Promise<string> {
   const { shard: part } = context.inputs;
-  const evidence = await transferPass({ ...(await wholePass(context, [])), live: true, part });
+  const whole = await wholePass(context, await contents(context), []);
+  const evidence = await transferPass({ ...whole, live: true, part });
   return part.count === 1 ? evidence : `part ${part.index} of ${part.count}: ${evidence}`;
 }
 
 /** Another live pass just before the freeze, which leaves a connection open for the final one. */
 export async function copyAndHold(context: StageContext): Promise<string> {
-  return passAndHold({ ...(await wholePass(context, [queueOf(context)])), live: true });
+  const whole = await wholePass(context, await contents(context), [queueOf(context)]);
+  return passAndHold({ ...whole, live: true });
 }
 
-export async function copyFinally(context: StageContext): Promise<string> {
-  return finalPass(await wholePass(context, [queueOf(context)]));
+export async function copyFinally(context: StageContext, found: Contents): Promise<string> {
+  return finalPass(await wholePass(context, found, [queueOf(context)]));
 }
 
 /** Where a queue lies that is copied in the freeze; there is one only in `stop`. */
@@ -26,8 +29,11 @@ function queueOf({ old }: StageContext): string {
 }
 
 /** All that is to be copied; of `extra` what is there. */
-async function wholePass(context: StageContext, extra: readonly string[]) {
-  const { stores, carried } = await contents(context);
+async function wholePass(
+  context: StageContext,
+  { stores, carried }: Contents,
+  extra: readonly string[],
+) {
   const items = await classify(context.old, [...stores, ...carried, ...extra]);
   const missing = items.filter((item) => item.kind === 'missing' && !extra.includes(item.path));
   if (missing.length > 0)
@@ -54,24 +60,25 @@ function passOptions(context: StageContext, items: readonly Item[], live: boolea
  * Maildirs and looks at every file, gets a try before a person has to. That it was needed is a fault of
  * the quick pass, and stands in the record, the summary and the log.
  */
-export async function compareOrRepair(context: StageContext): Promise<string> {
+export async function compareOrRepair(context: StageContext, found: Contents): Promise<string> {
   try {
-    return await compare(context);
+    return await compare(context, found);
   } catch (error) {
     if (!(error instanceof TreesDiffer)) throw error;
     context.log.warning(`${error.message}. Trying once more with rsync`);
     await context.note({ step: 'repair', text: error.message });
-    const { stores, carried } = await contents(context);
-    const items = await classify(context.old, [...stores, ...carried]);
+    const items = await classify(context.old, [...found.stores, ...found.carried]);
     await rsyncPass(passOptions(context, items, false));
-    const evidence = await compare(context);
+    const evidence = await compare(context, found);
     return `${evidence}, but only AFTER A REPAIR by rsync: ${error.message}. Nothing is lost; please report this as a fault of mail-cutover`;
   }
 }
 
 /** Both hosts hold the same, to the entry. Returns a line of evidence. */
-export async function compare(context: StageContext): Promise<string> {
-  const { stores, carried, bookkeeping } = await contents(context);
+async function compare(
+  context: StageContext,
+  { stores, carried, bookkeeping }: Contents,
+): Promise<string> {
   const manifests = await demandEqual(
     context.old,
     context.new,
@@ -79,9 +86,8 @@ export async function compare(context: StageContext): Promise<string> {
     context.migration.options.verify,
     bookkeeping,
   );
-  for (const { path, digest, entries } of manifests) {
-    await context.note({ step: 'manifest', data: { path, digest, entries } });
-  }
+  const trees = manifests.map(({ path, digest, entries }) => ({ path, digest, entries }));
+  await context.note({ step: 'manifests', data: { trees } });
   const entries = manifests.reduce((sum, manifest) => sum + manifest.entries, 0);
   return `${entries} entries in ${manifests.length} trees are equal (${context.migration.options.verify})`;
 }

@@ -1,4 +1,5 @@
 import type { Step } from '../engine/step.ts';
+import { askedOnce } from '../hosts/asked-once.ts';
 import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
@@ -34,7 +35,7 @@ export async function freezeSteps(context: StageContext): Promise<readonly Step[
   return [
     limit(context),
     ...(await context.system.steps('freeze', context)),
-    ...(mayBeSealed(context, bookkeeping) ? [seal(context)] : []),
+    ...(mayBeSealed(context, bookkeeping) ? [seal(context, stores)] : []),
     always('prove-still', `Prove that the mailboxes on ${called(source)} stand still`, async () =>
       proveStill(source, stores, bookkeeping),
     ),
@@ -63,30 +64,25 @@ function mayBeSealed(context: StageContext, bookkeeping: readonly string[]): boo
 }
 
 /** The kernel keeps what was closed from changing: not every writer can be known. */
-function seal(context: StageContext): Step {
-  const { source } = context;
-  const trees = async () => {
-    const items = await classify(source, (await contents(context)).stores);
-    return items.filter((item) => item.kind === 'directory').map((item) => item.path);
-  };
+function seal({ source }: StageContext, stores: readonly string[]): Step {
+  const trees = askedOnce(async () => {
+    const items = await classify(source, stores);
+    return items.filter(({ kind }) => kind === 'directory').map(({ path }) => path);
+  });
   return {
     id: 'seal',
     title: `Make the mailboxes on ${called(source)} read-only`,
     async done() {
-      for (const tree of await trees()) {
-        const look = await source.read(
-          command([source.hostctl, 'sealed', tree], { allow: [0, 1] }),
-        );
-        if (look.code !== 0) return false;
-      }
-      return true;
+      const look = await source.read(
+        command([source.hostctl, 'sealed', ...(await trees())], { allow: [0, 1] }),
+      );
+      return look.code === 0;
     },
     async do() {
       const all = await trees();
       if (all.length > mostSeals) return `not done: ${all.length} trees are more than ${mostSeals}`;
-      for (const [index, tree] of all.entries()) {
-        await source.edit('seal', ['freeze', `seal-${index}`, tree], { purpose: `seal ${tree}` });
-      }
+      const words = all.flatMap((tree, index) => [`seal-${index}`, tree]);
+      await source.edit('seal', ['freeze', ...words], { purpose: 'seal the mailboxes' });
       return `${all.length} trees`;
     },
   };

@@ -1,6 +1,7 @@
 import { UserError } from '../errors.ts';
+import { askedOnce } from '../hosts/asked-once.ts';
 import { endPasses } from '../transfer/ending.ts';
-import { compareOrRepair, copyFinally, copyLive } from './copying.ts';
+import { compareOrRepair, contents, copyFinally, copyLive } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -12,16 +13,25 @@ export async function transfer(context: StageContext): Promise<Stage> {
         steps: [always('copy', 'Copy while OLD serves', () => copyLive(context))],
         onFailure: () => dismissKey(context),
       };
-    case 'final':
+    case 'final': {
+      // Asked once, and while the stage begins: the configuration of a frozen host stands still.
+      const found = askedOnce(() => contents(context));
+      // The step that needs it is told of a failure; a dry run needs nothing.
+      if (!context.inputs.dryRun) found().catch(() => undefined);
       return {
         action: 'transfer final',
         steps: [
           ...(await context.system.steps('queue', context)),
-          always('copy', 'Copy what changed since the last pass', () => copyFinally(context)),
-          always('compare', 'Compare both hosts', () => compareOrRepair(context)),
+          always('copy', 'Copy what changed since the last pass', async () =>
+            copyFinally(context, await found()),
+          ),
+          always('compare', 'Compare both hosts', async () =>
+            compareOrRepair(context, await found()),
+          ),
         ],
         onFailure: () => dismissKey(context),
       };
+    }
     case 'late': {
       const steps = await context.system.steps('late', context);
       if (steps.length > 0)

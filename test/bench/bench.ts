@@ -6,7 +6,9 @@ import { Lab } from '../lab/lab.ts';
 import { mustRun } from '../lab/process.ts';
 import { freshDisk, keptDisk } from './bench-disk.ts';
 import { BenchHosts, store, withDisks } from './bench-hosts.ts';
+import { downtime } from './downtime.ts';
 import { change, seed } from './mail-store.ts';
+import { median, spread } from './median.ts';
 
 /**
  * What a pass costs against the commands that people use, on two lab hosts, paired: one after the
@@ -15,9 +17,10 @@ import { change, seed } from './mail-store.ts';
 const help = `npm run bench -- [options]
 
   --only NAME     final, bulk, or growth: the final pass here and with three and a third times the messages
-                  (default: final, then bulk)
-  --mailboxes N   on OLD (default 2000)
-  --messages N    in each (default 150)
+                  (default: final, then bulk). downtime: OLD's last delivery to NEW's first, by the built actions
+                  and by the commands of a guide
+  --mailboxes N   on OLD (default 2000; downtime 300)
+  --messages N    in each (default 150; downtime 70)
   --sizes NAME    mixed: 20 KB on average; small: 1 to 2 KB (default mixed)
   --cold          drop the machine's caches before each measurement
   --rtt N         milliseconds from OLD to NEW and back, by a relay that holds what it gets (default 0)
@@ -205,17 +208,8 @@ function total({ mailboxes, messages }: Options): string {
   return (Number(mailboxes) * Number(messages)).toLocaleString('en');
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const high = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? 0)) / 2;
-}
-
 function row({ title, ours, theirs }: Figures): string {
   const ratios = ours.map((own, index) => (theirs[index] ?? 0) / own);
-  const spread = (values: readonly number[]) =>
-    `${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}`;
   return `| ${title} | ${median(ours).toFixed(2)} s (${spread(ours)}) | ${median(theirs).toFixed(2)} s (${spread(theirs)}) | ${median(ratios).toFixed(1)} (${spread(ratios)}) |`;
 }
 
@@ -229,10 +223,12 @@ on OLD with a key that is there. Both end with \`sync\` on NEW. Stores are made 
 \`~/.cache/mail-cutover-bench\`.
 `;
 
-function section(rows: readonly Figures[], options: Options, size: string): string {
+function section(table: string, options: Options, size: string): string {
   const far = options.rtt === '0' ? '' : `, ${options.rtt} ms there and back`;
   const slowly = options.rate ? `, ${options.rate} Mbit/s` : '';
-  const what = `${options.only ?? 'all'}, ${total(options)} ${options.sizes} messages${options.cold ? ', cold caches' : ''}${far}${slowly}`;
+  const kind = options.only === 'downtime' ? '' : `${options.sizes} `;
+  const cold = options.cold ? ', cold caches' : '';
+  const what = `${options.only ?? 'all'}, ${total(options)} ${kind}messages${cold}${far}${slowly}`;
   const words = Object.entries(options).flatMap(([name, value]) =>
     value === undefined || value === false
       ? []
@@ -242,10 +238,19 @@ function section(rows: readonly Figures[], options: Options, size: string): stri
 
 \`npm run bench -- ${words.join(' ')}\`, ${new Date().toISOString().slice(0, 10)}, ${cpus().length} processors (${cpus()[0]?.model ?? '?'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average at the end ${loadavg()[0]?.toFixed(1)}. ${options.mailboxes} mailboxes, ${size}. Memory of the process that stands for the runner, at most: ${Math.round(process.resourceUsage().maxRSS / 1024)} MB.
 
-| work | ours | theirs | times faster |
+${table}`;
+}
+
+function comparison(rows: readonly Figures[]): string {
+  return `| work | ours | theirs | times faster |
 | --- | --- | --- | --- |
 ${rows.map(row).join('\n')}
 `;
+}
+
+function sizeOf({ only, sizes }: Options): string {
+  if (only === 'downtime') return "the lab's mail";
+  return sizes === 'small' ? '1 to 2 KB each' : '20 KB each on average';
 }
 
 /** The page with this section in the place of one of the same title, or at its end. */
@@ -258,7 +263,18 @@ function withSection(page: string, text: string): string {
     .concat('\n');
 }
 
-async function measure(options: Options): Promise<readonly Figures[]> {
+/** The tables of what was asked for. */
+async function measure(options: Options): Promise<string> {
+  if (options.only === 'downtime')
+    return downtime({
+      mailboxes: Number(options.mailboxes),
+      messages: Number(options.messages),
+      runs: Number(options.runs),
+    });
+  return comparison(await compare(options));
+}
+
+async function compare(options: Options): Promise<readonly Figures[]> {
   if (options.only === 'growth') return growth(options);
   const runs = Number(options.runs);
   return [
@@ -271,8 +287,8 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
-      mailboxes: { type: 'string', default: '2000' },
-      messages: { type: 'string', default: '150' },
+      mailboxes: { type: 'string' },
+      messages: { type: 'string' },
       sizes: { type: 'string', default: 'mixed' },
       cold: { type: 'boolean', default: false },
       rtt: { type: 'string', default: '0' },
@@ -282,17 +298,19 @@ async function main(): Promise<void> {
       help: { type: 'boolean', default: false },
     },
   });
-  const { out, help: wantsHelp, ...options } = values;
+  const { out, help: wantsHelp, ...given } = values;
   if (wantsHelp) {
     console.log(help);
     return;
   }
-  const rows = await measure(options);
-  const text = section(
-    rows,
-    options,
-    options.sizes === 'small' ? '1 to 2 KB each' : '20 KB each on average',
-  );
+  const [mailboxes, messages] = given.only === 'downtime' ? ['300', '70'] : ['2000', '150'];
+  const options: Options = {
+    ...given,
+    mailboxes: given.mailboxes ?? mailboxes,
+    messages: given.messages ?? messages,
+  };
+  const table = await measure(options);
+  const text = section(table, options, sizeOf(options));
   console.log(text);
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(out, withSection(existsSync(out) ? readFileSync(out, 'utf8') : '', text));

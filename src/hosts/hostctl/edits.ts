@@ -3,17 +3,25 @@ export const edits = String.raw`# --- edits: each first records, then changes, a
 edit_postconf() { # GROUP PARAMETER VALUE [PARAMETER VALUE...]
   group=$1; shift
   todo=$#
+  fresh=
   while [ "$todo" -gt 0 ]; do
-    if ! recorded "$group" "$1"; then
-      # Not in a pipeline: a main.cf that can't be read must not be taken for a parameter that is not set.
-      before=$(postconf -n "$1")
-      printf '%s\n' "$before" | sed -n "s/^$1 = \{0,1\}/=/p" | record "$group" "$1" postconf "$1"
-    fi
+    recorded "$group" "$1" || fresh="$fresh $1"
     # Words are rotated: two off the front, one "parameter=value" on at the end.
     set -- "$@" "$1=$2"
     shift 2
     todo=$((todo - 2))
   done
+  if [ -n "$fresh" ]; then
+    # Not in a pipeline: a main.cf that can't be read must not be taken for parameters that are not set.
+    # shellcheck disable=SC2086
+    before=$(postconf -n $fresh)
+    for parameter in $fresh; do
+      printf '%s\n' "$before" | sed -n "s/^$parameter = \{0,1\}/=/p" |
+        prepare_record "$group" "$parameter" postconf "$parameter"
+    done
+    # shellcheck disable=SC2086
+    keep_records "$group" $fresh
+  fi
   postconf -e "$@"
   settle
 }
@@ -27,12 +35,24 @@ settle() {
   durable "$folder"
 }
 
-edit_master() { # GROUP ID SERVICE/TYPE ENTRY
-  if ! recorded "$1" "$2"; then
-    before=$(postconf -M "$3" 2>/dev/null)
-    printf '%s' "$before" | record "$1" "$2" master "$3"
-  fi
-  postconf -M "$3=$4"
+edit_master() { # GROUP ID SERVICE/TYPE ENTRY [ID SERVICE/TYPE ENTRY...]
+  group=$1; shift
+  todo=$#
+  fresh=
+  while [ "$todo" -gt 0 ]; do
+    if ! recorded "$group" "$1"; then
+      before=$(postconf -M "$2" 2>/dev/null)
+      printf '%s' "$before" | prepare_record "$group" "$1" master "$2"
+      fresh="$fresh $1"
+    fi
+    # As above: three off the front, one on at the end.
+    set -- "$@" "$2=$3"
+    shift 3
+    todo=$((todo - 3))
+  done
+  # shellcheck disable=SC2086
+  [ -z "$fresh" ] || keep_records "$group" $fresh
+  postconf -M "$@"
   durable "$(postconf -dh config_directory)"
 }
 

@@ -66,7 +66,7 @@ case $1 in
   stop) shift; for unit; do rm -f "$STATE/active-$unit"; done ;;
   restart) : > "$STATE/active-$2" ;;
   disable) rm -f "$STATE/active-$4" ;;
-  start) if [ -e "$STATE/fails-$2" ]; then exit 1; fi; : > "$STATE/active-$2" ;;
+  start) shift; for unit; do if [ -e "$STATE/fails-$unit" ]; then exit 1; fi; : > "$STATE/active-$unit"; done ;;
 esac`;
 
 /** main.cf and master.cf as lines; like the real one it takes no line break in a value. */
@@ -76,12 +76,12 @@ case $2 in *'
 [ -e "$STATE/main.cf" ] || { echo 'postconf: fatal: open main.cf' >&2; exit 1; }
 case $1 in
   -dh) printf '%s\n' "$STATE" ;;
-  -n) grep "^$2 = " "$STATE/main.cf" || : ;;
+  -n) shift; for name; do grep "^$name = " "$STATE/main.cf" || :; done ;;
   -h) sed -n "s/^$2 = //p" "$STATE/main.cf" ;;
   -e) shift; for setting; do name=\${setting%%=*}; { grep -v "^$name = " "$STATE/main.cf" || :; printf '%s = %s\n' "$name" "\${setting#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf"; done ;;
   -X) { grep -v "^$2 = " "$STATE/main.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf" ;;
   -M) case $2 in
-      *=*) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; printf '%s\n' "\${2#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
+      *=*) shift; for entry; do { grep -v "^\${entry%%/*} " "$STATE/master.cf" || :; printf '%s\n' "\${entry#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf"; done ;;
       *) grep "^\${2%%/*} " "$STATE/master.cf" || echo 'postconf: warning: unmatched request' >&2 ;;
     esac ;;
   -MX) { grep -v "^\${2%%/*} " "$STATE/master.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf" ;;
@@ -521,6 +521,22 @@ describe('edits and undo', () => {
     expect(active()).toEqual(['active-a.service', 'active-c.timer']);
   });
 
+  it('Postfix is waited for by its processes, and all else by systemd', () => {
+    const units = ['postfix.service', 'postfix@-.service', 'dovecot.service'];
+    for (const unit of units) writeFileSync(join(temporary, `active-${unit}`), '');
+    standIn('find', '[ ! -e "$STATE/postfix-runs" ] || echo /proc/1/exe');
+    writeFileSync(join(temporary, 'postfix-runs'), '');
+    standIn('sleep', 'rm -f "$STATE/postfix-runs"');
+    well(['stop', 'g', ...units.flatMap((unit) => [`stop-${unit}`, unit])]);
+    expect(existsSync(join(temporary, 'postfix-runs'))).toBe(false);
+    const stops = readFileSync(join(temporary, 'systemctl.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('stop'));
+    expect(stops).toEqual([`stop --no-block ${units.join(' ')}`, 'stop dovecot.service']);
+    well(['undo', 'g']);
+    for (const unit of units) expect(existsSync(join(temporary, `active-${unit}`))).toBe(true);
+  });
+
   it('a unit of ours serves until it is taken back', () => {
     well(['serve', 'g', 'ours', 'ours.service']);
     well(['serve', 'g', 'ours', 'ours.service']);
@@ -552,8 +568,11 @@ describe('edits and undo', () => {
     for (const value of ['x', 'x', 'y']) {
       for (const name of ['transport_maps', 'relayhost', 'local_transport'])
         well(['postconf', 'g', name, value]);
-      well(['master', 'g', 'late', 'late/unix', `late unix - - y - - smtp -o v=${value}`]);
-      well(['master', 'g', 'door', '10026/inet', '10026 inet n - y - - smtpd']);
+      const late = ['late', 'late/unix', `late unix - - y - - smtp -o v=${value}`];
+      well(['master', 'g', ...late, 'door', '10026/inet', '10026 inet n - y - - smtpd']);
+      expect(readFileSync(join(temporary, 'master.cf'), 'utf8')).toBe(
+        `late unix - - y - - smtp -o v=${value}\n10026 inet n - y - - smtpd\n`,
+      );
     }
     well(['undo', 'g']);
     const sorted = (text: string) =>
@@ -572,10 +591,13 @@ describe('edits and undo', () => {
   });
 
   it('goes from the newest to the oldest, and on from where it was stopped', () => {
-    for (const unit of ['a', 'b', 'c']) {
-      writeFileSync(join(temporary, `active-${unit}`), '');
-      well(['stop', 'g', unit, unit]);
-    }
+    const program = join(base, 'bin/examplectl');
+    writeFileSync(
+      program,
+      `#!/bin/sh\necho "$3" >> ${temporary}/undone\n[ ! -e ${temporary}/fails-$3 ]\n`,
+      { mode: 0o755 },
+    );
+    for (const name of ['a', 'b', 'c']) well(['record', 'g', name, 'examplectl:thing', name]);
     writeFileSync(join(temporary, 'fails-b'), '');
     expect(hostctl(['undo', 'g']).code).not.toBe(0);
     expect(readdirSync(join(base, 'undo/g')).filter((name) => !name.startsWith('.'))).toEqual([
@@ -584,10 +606,23 @@ describe('edits and undo', () => {
     ]);
     rmSync(join(temporary, 'fails-b'));
     well(['undo', 'g']);
+    expect(readFileSync(join(temporary, 'undone'), 'utf8')).toBe('c\nb\nb\na\n');
+  });
+
+  it('what ran starts last, in one go, with everything else as it was; again until it has', () => {
+    for (const unit of ['a', 'b']) writeFileSync(join(temporary, `active-${unit}`), '');
+    well(['stop', 'g', 'stop-a', 'a', 'stop-b', 'b', 'stop-c', 'c']);
+    well(['postconf', 'g', 'relayhost', 'x']);
+    writeFileSync(join(temporary, 'fails-b'), '');
+    expect(hostctl(['undo', 'g']).code).not.toBe(0);
+    expect(readFileSync(join(temporary, 'main.cf'), 'utf8')).toBe('');
+    rmSync(join(temporary, 'fails-b'));
+    well(['undo', 'g']);
+    expect(existsSync(join(base, 'undo/g'))).toBe(false);
     const starts = readFileSync(join(temporary, 'systemctl.log'), 'utf8')
       .split('\n')
       .filter((line) => line.startsWith('start'));
-    expect(starts).toEqual(['start c', 'start b', 'start b', 'start a']);
+    expect(starts).toEqual(['start b a', 'start b a']);
   });
 
   it('the queue is set aside with its folders, and comes back', () => {
@@ -797,7 +832,7 @@ describe('freeze, thaw and release', () => {
     expect(frozen()).toBe(false);
     expect(existsSync(join(temporary, 'active-mail.service'))).toBe(true);
     expect(readFileSync(join(temporary, 'systemctl.log'), 'utf8')).toContain(
-      'disable --now mail-cutover-example-thaw.timer',
+      'disable --no-reload --now mail-cutover-example-thaw.timer',
     );
     expect(well(['thaw'])).toBe('not frozen');
   });

@@ -3,7 +3,12 @@ export const lock = String.raw`# --- lock --------------------------------------
 # lock/number only grows. lock/holder and lock/expires (seconds, this host's clock) say who has it.
 # Two flock(1) files: lock/state for the moment in which these three change; lock/flock for as long as
 # a command runs, shared by commands, alone for whoever must have no other beside it.
-number() { cat "$base/lock/number" 2>/dev/null || printf 0; }
+# Without another program: it is looked at before each change, and changes are made in the downtime.
+number() {
+  line=0
+  if [ -e "$base/lock/number" ]; then read -r line < "$base/lock/number" || :; fi
+  printf '%s' "$line"
+}
 
 # force: whoever holds it is taken for dead. It is safe if he is not: his number is the older one.
 take_lock() { # HOLDER SECONDS MINIMUM [force] -> number
@@ -16,10 +21,18 @@ take_lock() { # HOLDER SECONDS MINIMUM [force] -> number
   fi
   next=$((have + 1))
   [ "$next" -ge "$3" ] || next=$3
-  printf '%s' "$next" | put "$base/lock/number"
-  printf '%s' "$1" | put "$base/lock/holder"
-  printf '%s' "$(($(now) + $2))" | put "$base/lock/expires"
+  put_lock "$next" "$1" "$(($(now) + $2))"
   printf '%s\n' "$next"
+}
+
+# All three on disk before anybody is told of the number.
+put_lock() { # NUMBER HOLDER EXPIRES
+  new="$base/lock/.new.$$"
+  { printf '%s' "$1" > "$new.number" && printf '%s' "$2" > "$new.holder" && printf '%s' "$3" > "$new.expires"; } ||
+    { rm -f -- "$new.number" "$new.holder" "$new.expires"; exit 1; }
+  durable "$new.number" "$new.holder" "$new.expires"
+  for part in number holder expires; do mv -f -- "$new.$part" "$base/lock/$part"; done
+  durable "$base/lock"
 }
 
 # From the new number on no command of an older one can begin; those that run are ended, and waited for.
@@ -56,13 +69,17 @@ started() { # PROCESS -> GROUP.START
 
 run_locked() { # NUMBER COMMAND...
   # Registered before the number is looked at: whoever takes over raises it first, then looks here.
-  mkdir -p "$base/lock/run"
+  [ -d "$base/lock/run" ] || mkdir -p "$base/lock/run"
   printf "" > "$base/lock/run/$1.$$.$(started $$)" || true
   check_number "$1"
   HOSTCTL_LOCK=$1
   export HOSTCTL_LOCK
   shift
-  exec "$@"
+  # A word of this program needs no other shell.
+  if [ "$1" = "$0" ]; then
+    shift
+    perform "$@"
+  else exec "$@"; fi
 }
 
 # Ends what was started under an older number and still runs: its runner is gone, or must not go on.
@@ -75,13 +92,17 @@ end_former() { # NUMBER
     rest=\${rest#*.}
     process=\${rest%%.*}
     group=\${rest#*.}; group=\${group%.*}
+    set -- "$@" "$entry"
+    # Asked without a fork first: there may be hundreds, and nearly all have ended.
+    [ -e "/proc/$process" ] || continue
     if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
       # A server that it is may have started sessions, each in a group of its own.
       groups=$(groups_below "$process" | sort -u)
       for each in $groups; do [ "$each" = "\${own%.*}" ] || end_group "$each"; done
     fi
-    rm -f -- "$entry"
   done
+  shift
+  [ "$#" -eq 0 ] || rm -f -- "$@"
 }
 
 groups_below() { # PROCESS -> its group, and those of all that it has started

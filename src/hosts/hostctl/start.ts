@@ -8,7 +8,8 @@ set -eu
 umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
-base=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+case $0 in */*) base=\${0%/*}/.. ;; *) base=.. ;; esac
+base=$(CDPATH='' cd -- "$base" && pwd -P)
 name=\${base##*/}
 marker="mail-cutover $name"
 

@@ -1,7 +1,14 @@
 /** Taking edits back, the newest first. Shell text, a part of `hostctl`. */
-export const undo = String.raw`undo_one() { # DIRECTORY
+export const undo = String.raw`# Without another program: an undo goes through many records, in the downtime too.
+kind_of() { # DIRECTORY
+  kind=
+  read -r kind < "$1/kind" || :
+  printf '%s' "$kind"
+}
+
+undo_one() { # DIRECTORY
   what=$(cat "$1/what")
-  case $(cat "$1/kind") in
+  case $(kind_of "$1") in
     postconf)
       if [ -s "$1/before" ]; then postconf -e "$what$(cat "$1/before")"; else postconf -X "$what"; fi
       settle ;;
@@ -43,7 +50,7 @@ export const undo = String.raw`undo_one() { # DIRECTORY
         systemctl start "$what"
       fi ;;
     *:*) # of a mail system's own program, beside this one
-      kind=$(cat "$1/kind")
+      kind=$(kind_of "$1")
       "$base/bin/\${kind%%:*}" undo "\${kind#*:}" "$what" "$1/before" ;;
     *) die "undo record $1 is of an unknown kind" ;;
   esac
@@ -57,22 +64,47 @@ hook() {
   done
 }
 
-undo_group() { # GROUP: newest first; a record goes when its undo is done
-  [ -d "$base/undo/$1" ] || return 0
+undo_group() { # GROUP: newest first, what ran last of all; a record goes when its undo is done
+  group=$1
+  [ -d "$base/undo/$group" ] || return 0
   units_changed=
-  for record in $(ls -r "$base/undo/$1"); do
-    undo_one "$base/undo/$1/$record"
-    mv -- "$base/undo/$1/$record" "$base/undo/$1/.undone.$record"
-    rm -rf -- "$base/undo/saved/$1-\${record#*-}"
+  set --
+  for record in $(ls -r "$base/undo/$group"); do
+    if [ "$(kind_of "$base/undo/$group/$record")" = unit ]; then set -- "$@" "$record"
+    else
+      undo_one "$base/undo/$group/$record"
+      mv -- "$base/undo/$group/$record" "$base/undo/$group/.undone.$record"
+      saved="$base/undo/saved/$group-\${record#*-}"
+      if [ -e "$saved" ] || [ -L "$saved" ]; then rm -rf -- "$saved"; fi
+    fi
   done
-  # With what a kill left under names that don't count.
-  rm -rf -- "$base/undo/$1"
   [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
+  # Before the start: what begins now reads what is there now, and reloading it would only hold it up.
   reload_services
+  start_again "$group" "$@"
+  # With what a kill left under names that don't count.
+  rm -rf -- "$base/undo/$group"
+}
+
+start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows their order
+  group=$1; shift
+  todo=$#
+  for record; do
+    if [ "$(cat "$base/undo/$group/$record/before")" = active ]; then
+      set -- "$@" "$(cat "$base/undo/$group/$record/what")"
+    fi
+  done
+  shift "$todo"
+  [ "$#" -gt 0 ] || return 0
+  case $(systemctl show -p NeedDaemonReload --value "$@") in *yes*) systemctl daemon-reload ;; esac
+  systemctl start "$@"
 }
 
 reload_services() {
-  if command -v postfix >/dev/null && postfix status 2>/dev/null; then postfix reload 2>/dev/null; fi
+  # Only where that fails it is asked whether Postfix runs at all: the question takes as long.
+  if command -v postfix >/dev/null && ! postfix reload 2>/dev/null && postfix status 2>/dev/null; then
+    die 'Postfix does not reload: see its log'
+  fi
   if command -v doveadm >/dev/null && running dovecot; then doveadm reload; fi
 }
 `;

@@ -9,7 +9,31 @@ export const units = `edit_stop() { # GROUP ID UNIT [ID UNIT...]: stopped, in th
     shift 2
     todo=$((todo - 2))
   done
-  [ "$#" -eq 0 ] || systemctl stop "$@"
+  case " $*" in
+    *" postfix"*) stop_with_postfix "$@" ;;
+    *) [ "$#" -eq 0 ] || systemctl stop "$@" ;;
+  esac
+}
+
+# postfix(1), stop, looks only once a second whether its master has gone. systemd may wait for that by
+# itself; here it counts that no process of Postfix is left.
+stop_with_postfix() { # UNIT...
+  systemctl stop --no-block "$@"
+  others=
+  for unit; do
+    case $unit in postfix*) ;; *) others="$others $unit" ;; esac
+  done
+  # shellcheck disable=SC2086
+  [ -z "$others" ] || systemctl stop $others
+  tries=0
+  while [ -n "$(find /proc/[0-9]*/exe -maxdepth 0 \\( -lname '*/postfix/sbin/*' -o -lname '*/libexec/postfix/*' \\) -print -quit 2>/dev/null)" ]; do
+    tries=$((tries + 1))
+    if [ "$tries" -eq 200 ]; then
+      systemctl stop "$@"
+      return 0
+    fi
+    sleep 0.05
+  done
 }
 
 # A unit of ours, which serves now and after each boot until it is taken back. A socket whose service

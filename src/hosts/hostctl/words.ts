@@ -1,12 +1,12 @@
 /** The words of the command line, each under the lock that it needs. Shell text, a part of `hostctl`. */
 export const words = String.raw`under_state() { # COMMAND...
-  mkdir -p "$base/lock"
+  [ -d "$base/lock" ] || mkdir -p "$base/lock"
   flock -x -w 30 -E 93 -o "$base/lock/state" "$@"
 }
 
 under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that COMMAND starts
   mode=$1; wait=$2; shift 2
-  mkdir -p "$base/lock"
+  [ -d "$base/lock" ] || mkdir -p "$base/lock"
   code=0
   flock "-$mode" -w "$wait" -E 93 -o "$base/lock/flock" "$@" || code=$?
   [ "$code" -ne 93 ] || die "a command of $(cat "$base/lock/holder" 2>/dev/null || printf 'another run') is still under way on this host" 93
@@ -16,7 +16,7 @@ under_lock() { # s|x SECONDS COMMAND...: -o keeps the lock out of daemons that C
 # For a thaw: a pass under way may take hours, and the limit of the freeze holds for it too. What has not
 # ended by itself is ended.
 under_lock_at_last() { # COMMAND...
-  mkdir -p "$base/lock"
+  [ -d "$base/lock" ] || mkdir -p "$base/lock"
   code=0
   flock -x -w 10 -E 93 -o "$base/lock/flock" "$@" || code=$?
   [ "$code" -eq 93 ] || return "$code"
@@ -24,61 +24,65 @@ under_lock_at_last() { # COMMAND...
   under_lock x 60 "$@"
 }
 
-action=\${1:-status}
-[ "$#" -eq 0 ] || shift
-case $action in
-  status) status ;;
-  thaw) under_lock_at_last "$0" thaw-locked ;;
-  thaw-locked) thaw ;;
-  thaw-when-due) if thaw_is_due; then under_lock_at_last "$0" thaw-when-due-locked; fi ;;
-  thaw-when-due-locked) thaw_when_due ;;
-  lock) lock "$@" ;;
-  lock-state) take_lock "$@" ;;
-  renew) under_state "$0" renew-state "$@" ;;
-  renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
-  unlock) under_state "$0" unlock-state "$@" ;;
-  # Removed, not written: that works on a full disk too.
-  unlock-state) check_number "$1"; rm -f -- "$base/lock/expires" ;;
-  run) # NUMBER COMMAND...
-    under_lock s 60 "$0" run-locked "$@" ;;
-  run-locked) run_locked "$@" ;;
-  release) # NUMBER
-    under_lock x 60 "$0" release-locked "$@" ;;
-  release-locked) check_number "$1"; release ;;
-  take) # NUMBER
-    under_lock x 60 "$0" take-locked "$@" ;;
-  take-locked) check_number "$1"; take ;;
-  begin-forward) begin_forward "$@" ;;
-  queue-drop) drop_queue ;;
-  undo-kind) undo_kind "$@" ;;
-  undo-prefix) undo_prefix "$@" ;;
-  undo-some) undo_some "$@" ;;
-  record) recorded "$1" "$2" || record "$@" ;;
-  dismantle) dismantle ;;
-  reserve) reserve ;;
-  make-room) make_room ;;
-  clean-up) clean_up "$@" ;;
-  greeting) greeting ;;
-  begin-freeze) begin_freeze "$@" ;;
-  postconf) edit_postconf "$@" ;;
-  master) edit_master "$@" ;;
-  file) edit_file "$@" ;;
-  files) edit_files "$@" ;;
-  block) edit_block "$@" ;;
-  tree) edit_tree "$@" ;;
-  accounts) edit_accounts "$@" ;;
-  stop) edit_stop "$@" ;;
-  serve) edit_serve "$@" ;;
-  queue) edit_queue "$@" ;;
-  seal) edit_seal "$@" ;;
-  sealed) sealed "$1" ;;
-  queue-release) move_queue "$base/queue" "$1" ;;
-  undo) undo_group "$@" ;;
-  reload) reload_services ;;
-  append) append "$@" ;;
-  put) put "$base/$1" ;;
-  remove) rm -f -- "$base/$1"; durable "$base" ;;
-  dovecot-config) dovecot_config ;;
-  *) die "hostctl: no such word: $action" ;;
-esac
+perform() { # WORD...
+  action=\${1:-status}
+  [ "$#" -eq 0 ] || shift
+  case $action in
+    status) status ;;
+    thaw) under_lock_at_last "$0" thaw-locked ;;
+    thaw-locked) thaw ;;
+    thaw-when-due) if thaw_is_due; then under_lock_at_last "$0" thaw-when-due-locked; fi ;;
+    thaw-when-due-locked) thaw_when_due ;;
+    lock) lock "$@" ;;
+    lock-state) take_lock "$@" ;;
+    renew) under_state "$0" renew-state "$@" ;;
+    renew-state) check_number "$1"; printf '%s' "$(($(now) + $2))" | put "$base/lock/expires" ;;
+    unlock) under_state "$0" unlock-state "$@" ;;
+    # Removed, not written: that works on a full disk too.
+    unlock-state) check_number "$1"; rm -f -- "$base/lock/expires" ;;
+    run) # NUMBER COMMAND...
+      under_lock s 60 "$0" run-locked "$@" ;;
+    run-locked) run_locked "$@" ;;
+    release) # NUMBER
+      under_lock x 60 "$0" release-locked "$@" ;;
+    release-locked) check_number "$1"; release ;;
+    take) # NUMBER
+      under_lock x 60 "$0" take-locked "$@" ;;
+    take-locked) check_number "$1"; take ;;
+    begin-forward) begin_forward "$@" ;;
+    queue-drop) drop_queue ;;
+    undo-kind) undo_kind "$@" ;;
+    undo-prefix) undo_prefix "$@" ;;
+    undo-some) undo_some "$@" ;;
+    record) recorded "$1" "$2" || record "$@" ;;
+    dismantle) dismantle ;;
+    reserve) reserve ;;
+    make-room) make_room ;;
+    clean-up) clean_up "$@" ;;
+    greeting) greeting ;;
+    begin-freeze) begin_freeze "$@" ;;
+    postconf) edit_postconf "$@" ;;
+    master) edit_master "$@" ;;
+    file) edit_file "$@" ;;
+    files) edit_files "$@" ;;
+    block) edit_block "$@" ;;
+    tree) edit_tree "$@" ;;
+    accounts) edit_accounts "$@" ;;
+    stop) edit_stop "$@" ;;
+    serve) edit_serve "$@" ;;
+    queue) edit_queue "$@" ;;
+    seal) edit_seal "$@" ;;
+    sealed) sealed "$@" ;;
+    queue-release) move_queue "$base/queue" "$1" ;;
+    undo) undo_group "$@" ;;
+    reload) reload_services ;;
+    append) append "$@" ;;
+    put) put "$base/$1" ;;
+    remove) rm -f -- "$base/$1"; durable "$base" ;;
+    dovecot-config) dovecot_config ;;
+    *) die "hostctl: no such word: $action" ;;
+  esac
+}
+
+perform "$@"
 `;

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
-import { readDovecot } from './dovecot.ts';
+import { type Dovecot, readDovecot } from './dovecot.ts';
 import {
   demandPostfix,
   has,
@@ -49,25 +50,29 @@ export function activateSteps(
   closing: Closing = onlyDeliveries,
 ): readonly Step[] {
   const { new: target, migration } = context;
+  const configured = askedOnce(() => Promise.all([readDovecot(target), demandPostfix(target)]));
   return [
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
-      done: () => serving(target),
-      do: () => startClosed(context, closing),
+      async done() {
+        early(configured());
+        return serving(target);
+      },
+      do: async () => startClosed(context, closing, ...(await configured())),
     },
     {
       id: 'probe',
       title: migration.probe
         ? `Send a probe message to ${migration.probe.mailbox}`
         : 'Send no probe (none configured)',
-      done: async () => !(await closedForProbe(target)) && (await serving(target)),
+      done: () => isOpen(target),
       do: async () => (migration.probe ? await probe(target, migration.probe.mailbox) : undefined),
     },
     {
       id: 'open',
       title: 'Open NEW to the world',
-      done: async () => !(await closedForProbe(target)) && (await serving(target)),
+      done: () => isOpen(target),
       do: async () => {
         // From here on it may hold mail that OLD has not: rollback must bring it back.
         await target.edit('put', ['opened'], {
@@ -95,11 +100,20 @@ export function forwardSteps(
   if (migration.freeze.mode === 'stop') return [];
   const { transport, late } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
+  const asked = askedOnce(() =>
+    Promise.all([
+      fingerprint(target, context),
+      source.read(command(['cat', '--', names(migration).routes], { purpose: 'read the routes' })),
+      demandPostfix(source),
+      readDovecot(source),
+    ]),
+  );
   return [
     {
       id: 'forward',
       title: `Send the mail that waits on ${called(source)} on to ${called(target)}, and ask ${called(target)} about recipients`,
       done: async () => {
+        early(asked());
         if (!(await has(source, 'forwarding'))) return false;
         const postfix = await demandPostfix(source);
         return (
@@ -115,18 +129,16 @@ export function forwardSteps(
             `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
           );
         await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
-        const door = await fingerprint(target, context);
-        for (const name of [transport, late]) {
-          const entry = transportEntry(context, name, door);
-          await source.edit('master', ['freeze', name, `${name}/unix`, entry]);
-        }
-        const held = await source.read(
-          command(['cat', '--', names(migration).routes], { purpose: 'read the routes' }),
-        );
+        const [door, held, postfix, dovecot] = await asked();
+        const transports = [transport, late].flatMap((name) => [
+          name,
+          `${name}/unix`,
+          transportEntry(context, name, door),
+        ]);
+        const settings = await askingSettings(context, postfix);
+        await startAsking(context, { postfix, dovecot }, filtering, transports);
         const table = redirectedWhole(held.stdout.toString('utf8'), destination);
-        const postfix = await demandPostfix(source);
-        await startAsking(context, postfix, filtering);
-        await route(context, postfix, table, destination, await askingSettings(context, postfix));
+        await route(context, postfix, table, destination, settings);
         await reloadPostfix(source);
         await untilLoaded(context);
         await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
@@ -136,24 +148,31 @@ export function forwardSteps(
   ];
 }
 
+/** Asked beside the question whether the step is done: whoever needs the answer is told of a failure. */
+function early(question: Promise<unknown>): void {
+  question.catch(() => undefined);
+}
+
 /** Of the listeners of Postfix only the door stays, and what nobody but the host itself can reach. */
-async function startClosed(context: MailContext, closing: Closing): Promise<string> {
+async function startClosed(
+  context: MailContext,
+  closing: Closing,
+  dovecot: Dovecot | undefined,
+  postfix: Postfix,
+): Promise<string> {
   const { new: target, migration } = context;
-  const dovecot = await readDovecot(target);
   if (!dovecot)
     throw new UserError(
       `${target.label}: Dovecot is not installed. Install and configure it first`,
     );
-  const postfix = await demandPostfix(target);
   const listeners = closing.listeners(postfix);
   await target.edit('block', [group, 'protocols', dovecot.configFile], {
     stdin: closing.dovecot,
     purpose: 'keep the protocols closed',
   });
-  for (const [name, entry] of listeners)
-    await target.edit('master', [group, `probe-${name}`, `${name}/inet`, entry], {
-      purpose: 'make a listener for the probe',
-    });
+  const made = [...listeners].flatMap(([name, entry]) => [`probe-${name}`, `${name}/inet`, entry]);
+  if (made.length > 0)
+    await target.edit('master', [group, ...made], { purpose: 'make listeners for the probe' });
   const open = [...ownListeners(postfix), ...listeners.keys(), migration['late-mail'].port];
   await target.edit('postconf', [
     group,
@@ -192,6 +211,10 @@ async function serving(host: MailHost): Promise<boolean> {
   return result.code === 0;
 }
 
+async function isOpen(host: MailHost): Promise<boolean> {
+  return !(await closedForProbe(host)) && (await serving(host));
+}
+
 /** Whether only the probe can reach it yet. */
 export async function closedForProbe(host: MailHost): Promise<boolean> {
   const result = await host.read(
@@ -207,35 +230,31 @@ export async function closedForProbe(host: MailHost): Promise<boolean> {
 async function probe(host: MailHost, mailbox: string): Promise<string> {
   const id = `<${randomUUID()}@mail-cutover.probe>`;
   const message = `From: <${mailbox}>\nTo: <${mailbox}>\nSubject: mail-cutover probe\nMessage-ID: ${id}\nDate: ${new Date().toUTCString()}\n\nThis message proves that mail is delivered here. It is removed at once.\n`;
-  await host.change(
-    command(['sendmail', '-i', '-f', mailbox, '--', mailbox], {
-      stdin: message,
-      purpose: 'send the probe',
-    }),
-  );
   const began = performance.now();
-  const found = await host.read(
+  const found = await host.change(
     script(
-      `end=$(($(date +%s) + $3))
+      `sendmail -i -f "$1" -- "$1"
+       end=$(($(date +%s) + $3))
        until [ -n "$(doveadm search -u "$1" mailbox '*' header message-id "$2")" ]; do
          if [ "$(date +%s)" -ge "$end" ]; then
            postqueue -p >&2
            exit 75
          fi
-         sleep 0.1
-       done`,
+         sleep 0.05
+       done
+       doveadm expunge -u "$1" mailbox '*' header message-id "$2"`,
       [mailbox, id, String(probeSeconds)],
-      { allow: [0, 75], timeout: probeSeconds + 30, purpose: 'look for the probe' },
+      {
+        stdin: message,
+        allow: [0, 75],
+        timeout: probeSeconds + 30,
+        purpose: 'send, find and remove the probe',
+      },
     ),
   );
   if (found.code === 75)
     throw new UserError(
       `${host.label}: the probe message did not reach ${mailbox} within ${probeSeconds} s. NEW is still closed. Look at the mail log on NEW, then run activate again, or rollback`,
     );
-  await host.change(
-    command(['doveadm', 'expunge', '-u', mailbox, 'mailbox', '*', 'header', 'message-id', id], {
-      purpose: 'remove the probe',
-    }),
-  );
   return `delivered and read back in ${Math.round(performance.now() - began)} ms`;
 }

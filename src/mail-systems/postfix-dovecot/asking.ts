@@ -1,7 +1,7 @@
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { readDovecot } from './dovecot.ts';
+import type { Dovecot } from './dovecot.ts';
 import { latePort, names } from './names.ts';
 import { entriesOf, type Postfix, words } from './postfix.ts';
 import { effective, option, ownOptions, publicServices, splitQuota } from './public-service.ts';
@@ -55,26 +55,28 @@ export async function askingSettings(
   };
 }
 
-/** Makes the services of port 25 ask. Entered again after it was cut off it starts from what was there. */
+/**
+ * Makes the services of port 25 ask, in one edit with the `others` (name of the record, key, entry).
+ * Entered again after it was cut off it starts from what was there.
+ */
 export async function startAsking(
   context: MailContext,
-  postfix: Postfix,
+  { postfix, dovecot }: { postfix: Postfix; dovecot: Dovecot | undefined },
   filtering: 'source' | 'target',
+  others: readonly string[],
 ): Promise<void> {
   const { source } = context;
-  const dovecot = await readDovecot(source);
+  const edits = [...others];
   const edit = (id: string, key: string, entry: string) =>
-    source.edit('master', [group, `${askingPrefix}${id}`, key, entry], {
-      purpose: `let ${key} ask ${called(context.target)}`,
-    });
+    edits.push(`${askingPrefix}${id}`, key, entry);
   const noMaps = ['virtual_alias_maps', 'canonical_maps', 'recipient_canonical_maps']
     .map((map) => option(map, ''))
     .join(' ');
-  await edit('cleanup', `${cleanup}/unix`, `${cleanup} unix n - y - 0 cleanup ${noMaps}`);
+  edit('cleanup', `${cleanup}/unix`, `${cleanup} unix n - y - 0 cleanup ${noMaps}`);
   const [verify = ''] = (
     postfix.services.get('verify/unix') ?? 'verify unix - - y - 1 verify'
   ).split(verifyMark);
-  await edit('verify', 'verify/unix', `${verify}${verifyMark}`);
+  edit('verify', 'verify/unix', `${verify}${verifyMark}`);
   for (const service of publicServices(postfix)) {
     const was = (parameter: string) => effective(service, postfix, parameter);
     const override = new Set([...words(was('receive_override_options')), 'no_address_mappings']);
@@ -101,12 +103,15 @@ export async function startAsking(
       '-o address_verify_poll_count=15',
       '-o address_verify_poll_delay=1s',
     ];
-    await edit(
+    edit(
       service.key.replace('/', '-'),
       service.key,
       `${service.entry}${portMark(context)} ${own.join(' ')}`,
     );
   }
+  await source.edit('master', [group, ...edits], {
+    purpose: `let port 25 ask ${called(context.target)}`,
+  });
 }
 
 /** Whether every service of port 25 asks. */

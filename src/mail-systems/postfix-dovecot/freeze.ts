@@ -1,10 +1,11 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { stopAsking, takeBackLate } from './asking.ts';
-import { noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
+import { type Dovecot, noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
 import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
@@ -34,6 +35,8 @@ export function holdSteps(
   agents: string = deliveryAgents,
 ): readonly Step[] {
   const { source } = context;
+  // While the host still delivers: what comes after that is downtime.
+  const dovecot = askedOnce(() => readDovecot(source));
   return [
     {
       id: 'hold-deliveries',
@@ -41,7 +44,10 @@ export function holdSteps(
       done: async () =>
         routesTo(await demandPostfix(source), context, `${names(context.migration).hold}:`) &&
         (await loaded(source, context)),
-      do: () => hold(context),
+      async do() {
+        await dovecot();
+        return hold(context);
+      },
       undo: async () => {
         await source.edit('undo', [group]);
       },
@@ -50,8 +56,14 @@ export function holdSteps(
     {
       id: 'close-sessions',
       title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
-      done: async () => (await openSessions(source)) === '' && (await protocolsClosed(source)),
-      do: () => closeSessions(source),
+      done: async () => {
+        const [sessions, isClosed] = await Promise.all([
+          openSessions(source),
+          protocolsClosed(source),
+        ]);
+        return sessions === '' && isClosed;
+      },
+      do: async () => closeSessions(source, await dovecot()),
     },
   ];
 }
@@ -131,6 +143,19 @@ export function stopSteps(context: MailContext): readonly Step[] {
   const units = [...postfixUnits, ...dovecotUnits];
   return [
     {
+      // While they run: it says only what may start, and systemd takes its time to read it.
+      id: 'bar-services',
+      title: `Keep Postfix and Dovecot on ${called(source)} from starting once they are stopped`,
+      done: () => fenced(source, 'frozen', context, units),
+      do: async () => {
+        await fence(source, group, 'frozen', context, units);
+        return undefined;
+      },
+      undo: async () => {
+        await source.edit('undo', [group]);
+      },
+    },
+    {
       id: 'hold-deliveries',
       title: `Hold all local mail in the queue of ${called(source)} until it is stopped`,
       done: async () => (await runningUnits(source, postfixUnits)) === '',
@@ -139,13 +164,10 @@ export function stopSteps(context: MailContext): readonly Step[] {
     finishDeliveries(source),
     {
       id: 'stop-services',
-      title: `Stop Postfix and Dovecot on ${called(source)} and keep them from starting`,
-      done: async () =>
-        (await runningUnits(source, units)) === '' &&
-        (await fenced(source, 'frozen', context, units)),
+      title: `Stop Postfix and Dovecot on ${called(source)}`,
+      done: async () => (await runningUnits(source, units)) === '',
       do: async () => {
         await stopUnits(source, group, units);
-        await fence(source, group, 'frozen', context, units);
         await waitUntilNothing(source, 'if postfix status 2>/dev/null; then echo postfix; fi', {
           seconds: 60,
           what: 'Postfix is down',
@@ -364,8 +386,7 @@ for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' 
 done
 [ -n "$young" ] || echo 'the old queue manager'`;
 
-async function closeSessions(source: MailHost): Promise<string> {
-  const dovecot = await readDovecot(source);
+async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Promise<string> {
   if (!dovecot) return 'no Dovecot';
   // Not stopped: smtpd on port 25 dies without the auth and policy sockets that Dovecot serves.
   await source.edit('block', [group, 'protocols', dovecot.configFile], {

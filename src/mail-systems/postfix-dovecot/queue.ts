@@ -1,5 +1,5 @@
 import type { Step } from '../../engine/step.ts';
-import { command, script } from '../../hosts/command.ts';
+import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './freeze.ts';
@@ -55,9 +55,11 @@ export function releaseQueue(context: MailContext): Step {
       const directory = await spool(target);
       await target.edit('queue-release', [directory], { purpose: 'release the queue' });
       // The files have other inode numbers here, and their names must say so (postsuper(1) -s).
-      await target.change(command(['postsuper', '-s'], { purpose: 'name the queue files' }));
-      await target.change(command(['postfix', 'reload'], { purpose: 'reload Postfix' }));
-      await target.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+      await target.change(
+        script('postsuper -s; postfix reload; postqueue -f', [], {
+          purpose: 'name the queue files and flush the queue',
+        }),
+      );
       return `${count} messages`;
     },
   };
