@@ -15,7 +15,6 @@ export async function copyOutlook(context: StageContext): Promise<Outlook | unde
   return outlook({
     source: context.old,
     target: context.new,
-    targetPort: context.migration.new.port,
     stores,
   });
 }

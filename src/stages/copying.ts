@@ -41,7 +41,6 @@ function passOptions(context: StageContext, items: readonly Item[], live: boolea
   return {
     source: context.old,
     target: context.new,
-    targetPort: context.migration.new.port,
     migration: context.migration.name,
     items,
     live,

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { mirrorRequest, type PassKey } from './pass-key.ts';
+import { mirrorRequest } from './door.ts';
+import type { PassKey } from './pass-key.ts';
 import { type Progress, progressLine } from './progress.ts';
 
 /**

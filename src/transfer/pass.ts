@@ -8,8 +8,9 @@ import {
   startDetached,
   watchDetached,
 } from './detached.ts';
+import { mirrorRequest } from './door.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
-import { createPassKey, mirrorRequest, type PassKey } from './pass-key.ts';
+import { createPassKey, type PassKey } from './pass-key.ts';
 import {
   type Item,
   makeDirectories,
@@ -95,10 +96,7 @@ async function withKey(
       .map((item) => `${mirrorKind(item, options.stores)}\0${item.path}\0`)
       .join(''),
   });
-  if (key.throughRunner)
-    options.log(
-      `${options.source.address} gets no answer from sshd at ${options.target.address}: the pass goes through the runner`,
-    );
+  if (key.detour !== undefined) options.log(key.detour);
   try {
     return await work(key, others);
   } finally {

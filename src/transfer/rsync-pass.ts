@@ -11,7 +11,6 @@ export interface Item {
 export interface PassOptions {
   readonly source: Host;
   readonly target: Host;
-  readonly targetPort: number;
   readonly migration: string;
   readonly items: readonly Item[];
   /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
