@@ -33,14 +33,15 @@ make_key() { # FOLDER MIGRATION
 }`;
 
 /**
- * On the source: folder, migration, bytes of the items and of the mirror program. A token of a pass in
- * the other direction counts no more.
+ * On the source: folder, migration, bytes of the items and of the mirror program.
  */
 export const prepareSource = String.raw`${ceasing}
 ${takePrograms}
 ${makingKey}
 umask 077
 cease "$1"
+# Of a pass in the other direction.
+rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.token
 rm -rf -- "$1"
 mkdir -p -- "$1"
 take_programs "$1" "$3" "$4"
@@ -58,6 +59,7 @@ export const openDoor = String.raw`${ceasing}
 ${takePrograms}
 umask 077
 cease "$1"
+rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.note
 rm -rf -- "$1"
 mkdir -p -- "$1"
 head -c "$3" > "$1/rsyncd.conf"
