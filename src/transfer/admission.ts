@@ -13,9 +13,30 @@ export interface Admission {
   readonly command: string;
 }
 
-/** The line of one pass, written anew with a full lease from now. */
+/** The line of one pass, with a full lease from now. */
 export function admit(admission: Admission, purpose: string): Command {
   return script(`${admitting}\nadmit "$@"`, admissionWords(admission), { purpose });
+}
+
+/**
+ * On either host: a full lease from now for the key of a pass, where this host admits it; and the door, where
+ * it is here, opens under the lock of who renews it.
+ */
+export function renewal(folder: string, migration: string): Command {
+  return script(
+    String.raw`${dismissing}
+     ${expiring}
+     if [ -e "$1/lock" ]; then printenv HOSTCTL_LOCK > "$1/lock" || :; fi
+     if grep -qs " mail-cutover $2 pass\$" "$file"; then
+       expiry=$(expiry_in "$3")
+       umask 077
+       cp -a -- "$file" "$file.mail-cutover.$$"
+       sed "/ mail-cutover $2 pass\$/s/expiry-time="[^"]*"/expiry-time="$expiry"/" "$file" > "$file.mail-cutover.$$"
+       mv -f -- "$file.mail-cutover.$$" "$file"
+     fi`,
+    [folder, migration, String(leaseMinutes)],
+    { purpose: 'renew the key of this pass' },
+  );
 }
 
 /** Arguments of `admit`. */
@@ -47,10 +68,13 @@ cease() { # FOLDER
   if [ -n "$answering" ] && grep -qs meet.pl "/proc/$answering/cmdline"; then kill -TERM "$answering" 2>/dev/null || :; fi
 }`;
 
+const expiring = 'expiry_in() { date -u -d "+$1 minutes" +%Y%m%d%H%M%SZ; } # MINUTES';
+
 /** Shell text that defines `admit`. */
 export const admitting = String.raw`${dismissing}
+${expiring}
 admit() { # MIGRATION ADDRESSES KEY COMMAND MINUTES
-  expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
+  expiry=$(expiry_in "$5")
   without_ours "$1"
   printf 'restrict,from="%s",expiry-time="%s",command="%s" %s\n' "$2" "$expiry" "$4" "$3" >> "$file.mail-cutover.$$"
   mv -f -- "$file.mail-cutover.$$" "$file"

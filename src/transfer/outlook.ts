@@ -37,8 +37,8 @@ export async function outlook(options: OutlookOptions): Promise<Outlook> {
   return {
     lines: [
       lacking === undefined
-        ? 'Program: our own, which knows Maildirs (both hosts have perl); a store without a `cur` and with large files goes by rsync.'
-        : `Program: rsync, because ${lacking.label} can't run ours (perl is missing, or its machine is not known to it). The final pass then looks at every message.`,
+        ? 'Program: our own, which knows Maildirs (both hosts have perl); a store without a `cur` and with large files goes by rsync, of which only folders that changed are looked at.'
+        : `Program: rsync, because ${lacking.label} can't run ours (perl is missing, or its machine is not known to it). After the first pass it looks only at folders that changed since; where that can't be told, at every message.`,
       wayLine(options, way),
       aes
         ? 'Cipher: AES-GCM, because both processors have instructions for it; no compression, as on a network faster than 30 MB/s that costs more time than it gains.'

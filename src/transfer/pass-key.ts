@@ -1,13 +1,13 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import {
-  type Admission,
   addressesIn,
   admissionWords,
   admit,
   admitting,
   ceasing,
   dismissing,
+  renewal,
 } from './admission.ts';
 import { makingKey, openDoor, prepareSource } from './door.ts';
 import { meetingProgram } from './meeting-program.ts';
@@ -57,9 +57,6 @@ export interface PassKeyOptions {
 interface Joint extends Pick<PassKey, 'remoteShell' | 'sharedShell' | 'host' | 'throughRunner'> {
   readonly detour?: string;
   readonly targetEnd: End;
-  /** Who admits the key to what. */
-  readonly admission: Admission;
-  readonly admits: Host;
   close(): Promise<void>;
 }
 
@@ -96,16 +93,14 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
     ...(await throughRunner(options, sourceEnd, keysOfTarget)),
     detour: `${unreached}${pulled}: the pass goes through the runner`,
   };
-  const { targetEnd, admits, admission, close, ...rest } = joint;
+  const { targetEnd, close, ...rest } = joint;
   return {
     ...rest,
     destination: joint.host.includes(':') ? `[${joint.host}]` : joint.host,
     canMirror: sourceEnd.can === 'mirror' && targetEnd.can === 'mirror',
     folder: folderOf(migration),
     module: (path) => moduleName(options.directories.indexOf(path)),
-    renew: async () => {
-      await admits.change(admit(admission, 'renew the key of this pass'));
-    },
+    renew: () => renewPassKey(source, target, migration),
     remove: async () => {
       await removePassKey(source, target, migration);
       await close();
@@ -160,8 +155,6 @@ async function push(
     host: address,
     throughRunner: false,
     targetEnd,
-    admits: target,
-    admission,
     close: async () => {},
   };
 }
@@ -235,8 +228,6 @@ async function pull(
     host: 'target',
     throughRunner: false,
     targetEnd,
-    admits: source,
-    admission,
     close: async () => {},
   };
 }
@@ -302,6 +293,12 @@ function ssh(folder: string, port: number, hasFastAes: boolean): string {
 /** AES costs a fraction of the other where processors have instructions for it, and several times as much where not. */
 const aesCiphers = ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'aes128-ctr'];
 const chacha = 'chacha20-poly1305@openssh.com';
+
+/** For the key of a pass that is under way, whoever made it. */
+export async function renewPassKey(source: Host, target: Host, migration: string): Promise<void> {
+  const command = renewal(folderOf(migration), migration);
+  await Promise.all([source, target].map((host) => host.change(command)));
+}
 
 /**
  * Removes the key of a pass and what belongs to it, on both hosts. Safe to call when there is nothing.

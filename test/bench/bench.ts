@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { Lab } from '../lab/lab.ts';
 import { BenchHosts, store, withDisks } from './bench-hosts.ts';
 import { change, seed } from './mail-store.ts';
+import { memoryOfTransfer } from './memory.ts';
 
 /**
  * What a pass costs against the commands that people use, on two lab hosts, paired: one after the
@@ -13,7 +14,7 @@ import { change, seed } from './mail-store.ts';
 const help = `npm run bench -- [options]
 
   --only NAME     final, bulk, or growth: the final pass here and with three and a third times the messages
-                  (default: final, then bulk)
+                  (default: final, then bulk); memory: of the built transfer, with so many messages
   --mailboxes N   on OLD (default 2000)
   --messages N    in each (default 150)
   --sizes NAME    mixed: 20 KB on average; small: 1 to 2 KB (default mixed)
@@ -245,6 +246,18 @@ async function main(): Promise<void> {
   const { out, help: wantsHelp, ...options } = values;
   if (wantsHelp) {
     console.log(help);
+    return;
+  }
+  if (options.only === 'memory') {
+    const [first, again] = await memoryOfTransfer(
+      options.mailboxes,
+      options.messages,
+      options.sizes,
+    );
+    const shown = [first, again].map((bytes) => `${((bytes ?? 0) / 1e6).toFixed(0)} MB`);
+    console.log(
+      `memory of the built transfer, ${total(options)} messages: ${shown[0]}; a live pass after that one ${shown[1]}`,
+    );
     return;
   }
   const rows = await measure(options);

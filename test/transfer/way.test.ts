@@ -4,7 +4,8 @@ import { MailHost } from '../../src/hosts/mail-host.ts';
 import { migrationFiles } from '../../src/hosts/migration-files.ts';
 import { demandEqual } from '../../src/transfer/manifest.ts';
 import { outlook } from '../../src/transfer/outlook.ts';
-import { finalPass, passAndHold } from '../../src/transfer/pass.ts';
+import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
+import { createPassKey } from '../../src/transfer/pass-key.ts';
 import { classify, rsyncPass } from '../../src/transfer/rsync-pass.ts';
 import { seed } from '../bench/mail-store.ts';
 import { Lab } from '../lab/lab.ts';
@@ -136,6 +137,65 @@ describe.each([
     await demandNothingLeft();
   }, 180_000);
 });
+
+it('what is no Maildir and large goes by rsync: mbox, mdbox', async () => {
+  await lab.host('old').mustSh(
+    `mkdir -p /srv/boxes/storage
+     head -c 5000000 /dev/zero | tr '\\0' m > /srv/boxes/storage/m.1
+     printf 'From one\\n' > /srv/boxes/INBOX`,
+  );
+  const boxes = { path: '/srv/boxes', kind: 'directory' as const };
+  const both = { ...options(), items: [...options().items, boxes], stores: [store, boxes.path] };
+  await transferPass({ ...both, live: true });
+  await lab.host('old').mustSh('printf more >> /srv/boxes/storage/m.1');
+  await transferPass({ ...both, live: false });
+  await demandEqual(...hosts(), [store, boxes.path], 'full');
+  expect(said).toContainEqual(expect.stringMatching(/^copied \/srv\/boxes: looked at \d folders/));
+  expect(said.filter((line) => line.startsWith(`copied ${store}`))).toEqual([]);
+}, 120_000);
+
+it('without perl: rsync by the list of folders that changed, and plan says so', async () => {
+  const perl = (from: string, to: string) =>
+    lab.host('old').mustSh('mv "$(command -v "$1")" "/usr/bin/$2"', [from, to]);
+  await perl('perl', 'perl-away');
+  try {
+    expect((await outlook(options())).lines).toContainEqual(
+      expect.stringMatching(/^Program: rsync, .* only at folders that changed/),
+    );
+    await transferPass({ ...options(), live: true });
+    await deliver('old', '1850000000.M1P1.host');
+    await lab.host('old').mustSh('rm "$(ls -d /srv/store/u2/cur/* | head -n 1)"');
+    await finalPass(options());
+    await demandEqual(...hosts(), [store], 'full');
+  } finally {
+    await perl('perl-away', 'perl');
+  }
+  expect(said).toContainEqual(expect.stringMatching(/^by rsync, which is slower: perl is missing/));
+  expect(said.at(-1)).toMatch(/^copied \/srv\/store: looked at \d+ folders that changed/);
+  await demandNothingLeft();
+}, 180_000);
+
+it('the target is let in for nothing but to wait for a call', async () => {
+  await lab.host('old').keepFrom('new', 22, ['v4', 'v6']);
+  const key = await createPassKey({ ...options(), directories: [store] });
+  try {
+    const line = await lab.host('old').mustSh('grep "way pass$" /root/.ssh/authorized_keys');
+    expect(line).toMatch(
+      /^restrict,from="[^"]*10\.77\.0\.12[^"]*",expiry-time="\d{14}Z",command="exec perl /,
+    );
+    const ssh = `ssh -i ${key.folder}/key -o UserKnownHostsFile=${key.folder}/known_hosts -o BatchMode=yes`;
+    const { stdout } = await lab.host('new').sh(`${ssh} root@10.77.0.11 id < /dev/null`);
+    expect(stdout).toBe('ready\n');
+    const forwarded = await lab
+      .host('new')
+      .sh(`${ssh} -W 127.0.0.1:22 root@10.77.0.11 < /dev/null`);
+    expect(forwarded.code).not.toBe(0);
+    expect(await lab.host('new').mustSh('stat -f -c %T "$1"', [key.folder])).toBe('tmpfs\n');
+  } finally {
+    await key.remove();
+  }
+  await demandNothingLeft();
+}, 120_000);
 
 describe('where neither can connect', () => {
   it('goes through the runner', async () => {
