@@ -326,8 +326,8 @@ function moduleName(index: number): string {
   return `tree${index}`;
 }
 
-/** rsyncd.conf(5): write only, these directories, owners by name. */
+/** rsyncd.conf(5): write only, these directories, owners by name; nobody's name is asked for. */
 function rsyncdConfig(directories: readonly string[]): string {
   const modules = directories.map((path, index) => `[${moduleName(index)}]\npath = ${path}\n`);
-  return `uid = 0\ngid = 0\nuse chroot = no\nread only = no\nwrite only = yes\nnumeric ids = no\nmunge symlinks = no\nlist = no\n${modules.join('')}`;
+  return `uid = 0\ngid = 0\nuse chroot = no\nread only = no\nwrite only = yes\nnumeric ids = no\nmunge symlinks = no\nlist = no\nreverse lookup = no\n${modules.join('')}`;
 }

@@ -123,6 +123,12 @@ tail -z -n +2 "$note.next" > "$work/now"
 comm -z -3 "$work/before" "$work/now" > "$work/differ"
 sed -z 's/^\t//' "$work/differ" > "$work/changed"
 sed -z -n '/^. ? /p' "$work/before" >> "$work/changed"
+# A link in a folder that was renamed is new, while the others are as they were.
+sed -z -n 's/^f [^ ]* \([0-9]*\) .*$/\1/p' "$work/changed" > "$work/inodes"
+sort -z -u "$work/inodes" > "$work/files"
+sed -z -n 's/^f [^ ]* \([0-9]*\) /\1 /p' "$work/now" > "$work/by-inode"
+sort -z -t ' ' -k 1,1 "$work/by-inode" > "$work/links"
+join -z -t ' ' "$work/files" "$work/links" >> "$work/changed"
 # The folders themselves, and those that hold what differs; of these what is there now.
 sed -z -n 's|^d [^/]*/||p' "$work/changed" > "$work/folders"
 sed -z 's|^[^/]*/||; /\//!s|^.*$||; s|/[^/]*$||' "$work/changed" >> "$work/folders"

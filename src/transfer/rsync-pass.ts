@@ -78,7 +78,7 @@ export async function rsyncItems(
     log(
       changes?.list === undefined
         ? `copied ${item.path}`
-        : `copied ${item.path}: looked at ${changes.folders.toLocaleString('en')} folders that changed`,
+        : `copied ${item.path}; folders that changed: ${changes.folders.toLocaleString('en')}`,
     );
   }
   await target.change(
