@@ -92,10 +92,10 @@ test('a job was killed in a live pass: it goes on, and the next job goes on with
     group = pid;
   };
   const result = migration.run('transfer', { pass: 'live' }, { onStart });
-  const inTar = async () => (await target.sh('pgrep -f mail-cutover.tar')).code === 0;
+  const inTar = async () => (await target.sh('pgrep -x tar')).code === 0;
   await waitFor('the pass is in tar', 60, inTar);
   const pass = await old.mustSh('cat /run/mail-cutover-orchard-pass/pid');
-  const writer = await target.mustSh('pgrep -f mail-cutover.tar');
+  const writer = await target.mustSh('pgrep -x tar');
   process.kill(-group, 'SIGKILL');
   expect((await result).log).toContain('the pass goes on by itself');
   const before = await number();
@@ -108,7 +108,7 @@ test('a job was killed in a live pass: it goes on, and the next job goes on with
   });
   expect((await admitted()).code).toBe(0);
   expect(await isGone(pass.trim())).toBe(false);
-  expect(await target.mustSh('pgrep -f mail-cutover.tar')).toBe(writer);
+  expect(await target.mustSh('pgrep -x tar')).toBe(writer);
   await old.mustSh('touch /run/go; rm /usr/local/bin/tar');
   const { code, log } = await next;
   expect(code, log).toBe(0);
