@@ -52,7 +52,7 @@ async function adopt(tag: string, options: TransferOptions): Promise<string | un
   const others = await withoutMaildirs(source, present(options), options.stores);
   const isSame = tag === passTag(target, mirrorItems(options, others), partOf(options));
   if (!options.live || !isSame) {
-    log('ended a pass of an earlier job, which was of other things');
+    log('ended a pass of an earlier job, which is not the one to be made now');
     await endDetached(source, migration);
     return undefined;
   }

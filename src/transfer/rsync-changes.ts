@@ -88,6 +88,7 @@ printf '%s %s\\n' "$3" "$(root_of "$2")" > "$1.token"`;
 const lookForChanges = String.raw`
 LC_ALL=C
 export LC_ALL
+umask 077
 if ! comm -z /dev/null /dev/null 2>/dev/null; then : > "$1.next"; echo all; exit 0; fi # coreutils before 8.25
 read -r up rest < /proc/uptime
 now=$(date +%s)
