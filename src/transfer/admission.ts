@@ -31,7 +31,7 @@ export function renewal(folder: string, migration: string): Command {
        expiry=$(expiry_in "$3")
        umask 077
        cp -a -- "$file" "$file.mail-cutover.$$"
-       sed "/ mail-cutover $2 pass\$/s/expiry-time="[^"]*"/expiry-time="$expiry"/" "$file" > "$file.mail-cutover.$$"
+       sed "/ mail-cutover $2 pass\$/s/expiry-time=.[0-9]*Z./expiry-time=\"$expiry\"/" "$file" > "$file.mail-cutover.$$"
        mv -f -- "$file.mail-cutover.$$" "$file"
      fi`,
     [folder, migration, String(leaseMinutes)],
