@@ -21,6 +21,7 @@ import type { StageOutcome } from './run/result.ts';
 import { runPlan } from './run/run-plan.ts';
 import { runStage } from './run/run-stage.ts';
 import { verifyBundle } from './run/verify-bundle.ts';
+import { leavePass } from './transfer/detached.ts';
 import { removePassKey } from './transfer/pass-key.ts';
 
 const systems: Readonly<Record<Migration['mail-system'], MailSystem>> = {
@@ -50,16 +51,29 @@ export function refusalSummary(stage: StageName, message: string): string {
   ]);
 }
 
-/** What must not outlive the job: the key of a pass that was cut off. */
-export async function post(_stage: StageName, inputs: Inputs): Promise<void> {
+/**
+ * What must not outlive the job: the key of a pass that was cut off. A live pass goes on with its key, whose
+ * lease nobody renews until the next job takes it up.
+ */
+export async function post(stage: StageName, inputs: Inputs): Promise<void> {
   // With a host declared dead there was no pass.
   if (core.getState(jobState.keyGone) === 'true' || inputs.dryRun || inputs.declareDead) return;
   const holder = core.getState(jobState.lockHolder);
   if (holder === '') return;
   const parts = await build(inputs);
   try {
-    const lock = await takeLock(parts.files, holder);
+    const keepsPasses = stage === 'transfer';
+    const lock = await takeLock(parts.files, holder, { keepsPasses });
     try {
+      const progress = keepsPasses
+        ? await leavePass(parts.old, parts.new, parts.migration.name)
+        : undefined;
+      if (progress !== undefined) {
+        const text = `the pass goes on by itself (${progress}); the next transfer with pass: live takes it up`;
+        core.info(text);
+        if (process.env.GITHUB_STEP_SUMMARY) await core.summary.addRaw(`${text}\n`).write();
+        return;
+      }
       await removePassKey(parts.old, parts.new, parts.migration.name);
       await removePassKey(parts.new, parts.old, parts.migration.name);
     } finally {

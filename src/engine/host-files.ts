@@ -15,13 +15,24 @@ export interface HostFiles {
   /**
    * Takes or renews the host's lock for `holder`. The number is at least `minimum` and larger than
    * any before. Expiry counts by the host's own clock. `force` takes it from whoever holds it, whose
-   * number then counts no more.
+   * number then counts no more. What of an older number still runs is ended; with `keepsPasses`, but for
+   * a live pass.
    */
-  takeLock(holder: string, seconds: number, minimum: number, force?: boolean): Promise<LockAnswer>;
+  takeLock(
+    holder: string,
+    seconds: number,
+    minimum: number,
+    how?: LockOptions,
+  ): Promise<LockAnswer>;
   renewLock(number: number, seconds: number): Promise<void>;
   releaseLock(number: number): Promise<void>;
   /** From now on every change on this host is made under this number. */
   holdLock(number: number | undefined): void;
+}
+
+export interface LockOptions {
+  readonly force?: boolean | undefined;
+  readonly keepsPasses?: boolean | undefined;
 }
 
 export type LockAnswer = { readonly number: number } | { readonly heldBy: string };

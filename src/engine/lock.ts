@@ -1,5 +1,5 @@
 import { UserError } from '../errors.ts';
-import type { HostFiles } from './host-files.ts';
+import type { HostFiles, LockOptions } from './host-files.ts';
 
 /** Seconds until a lock that nobody renews may be taken over; renewed three times as often. */
 const leaseSeconds = 90;
@@ -12,12 +12,13 @@ export interface Lock {
 /**
  * Takes the lock on both hosts, OLD first, under one number that is larger than any before on
  * either. A second run is refused at once, naming the first; with `force` it takes the lock over, and
- * the first can change nothing any more, dead or not: the hosts refuse its number.
+ * the first can change nothing any more, dead or not: the hosts refuse its number. With `keepsPasses` a
+ * live pass of an earlier run goes on under the new number, for who takes the lock to adopt or end.
  */
 export async function takeLock(
   hosts: readonly HostFiles[],
   holder: string,
-  force = false,
+  how: LockOptions = {},
 ): Promise<Lock> {
   const taken = new Map<HostFiles, number>();
   const release = async () => {
@@ -26,12 +27,13 @@ export async function takeLock(
   let number = 0;
   try {
     for (const host of hosts) {
-      number = await takeOn(host, holder, number, force);
+      number = await takeOn(host, holder, number, how);
       taken.set(host, number);
     }
     for (const [host, own] of taken) {
       // The holder takes its own lock again, so that both hosts know the same number.
-      if (own < number) taken.set(host, await takeOn(host, holder, number));
+      if (own < number)
+        taken.set(host, await takeOn(host, holder, number, { ...how, force: false }));
     }
   } catch (error) {
     await release();
@@ -63,9 +65,9 @@ async function takeOn(
   host: HostFiles,
   holder: string,
   minimum: number,
-  force = false,
+  how: LockOptions,
 ): Promise<number> {
-  const answer = await host.takeLock(holder, leaseSeconds, minimum, force);
+  const answer = await host.takeLock(holder, leaseSeconds, minimum, how);
   if ('number' in answer) return answer.number;
   throw new UserError(
     `${host.label}: ${answer.heldBy} is at work on this migration. Wait until it has ended; if it died, its lock ends by itself within ${leaseSeconds} s, or at once with force-unlock: true`,

@@ -11,6 +11,8 @@ export interface Host {
   readonly role: Role;
   /** As the migration file names it, for messages. */
   readonly address: string;
+  /** Port of its sshd there. */
+  readonly port: number;
   /** Runs a command that changes nothing. A non-zero exit throws unless the command allows it. */
   read(command: Command): Promise<Result>;
   /** Runs a command that changes the host, under the lock's number. */

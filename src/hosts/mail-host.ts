@@ -35,6 +35,7 @@ const reconnectSeconds = [1, 2, 4, 8];
 export class MailHost implements Host {
   readonly role: Role;
   readonly address: string;
+  readonly port: number;
   /** The folder of this migration on the host. */
   readonly folder: string;
   readonly #connection: SshConnection;
@@ -46,6 +47,7 @@ export class MailHost implements Host {
   constructor(role: Role, config: MailHostConfig, migration: string, credentials: Credentials) {
     this.role = role;
     this.address = config.address;
+    this.port = config.port;
     this.folder = `/var/lib/mail-cutover/${migration}`;
     this.#user = config.user;
     this.#sudoPassword = credentials.sudoPassword;

@@ -30,10 +30,13 @@ export function migrationFiles(host: MailHost): HostFiles {
         purpose: `append to ${name}`,
       });
     },
-    async takeLock(holder, seconds, minimum, force = false): Promise<LockAnswer> {
+    async takeLock(holder, seconds, minimum, how = {}): Promise<LockAnswer> {
       const result = await host.lockWord(
         'lock',
-        [holder, String(seconds), String(minimum), ...(force ? ['force'] : [])],
+        [
+          ...[holder, String(seconds), String(minimum)],
+          ...[how.force ? 'force' : '', how.keepsPasses ? 'passes' : ''],
+        ],
         [0, held],
       );
       const said = result.stdout.toString('utf8').trim();

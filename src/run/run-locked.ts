@@ -26,7 +26,10 @@ export async function locked(
   let lock: Lock | undefined;
   try {
     const former = parts.inputs.forceUnlock ? await holderNow(parts.files) : undefined;
-    lock = await takeLock(parts.files, holder, parts.inputs.forceUnlock);
+    lock = await takeLock(parts.files, holder, {
+      force: parts.inputs.forceUnlock,
+      keepsPasses: stage === 'transfer' && parts.inputs.pass === 'live',
+    });
     const [journal] = await Promise.all([
       Journal.open(parts.files, { run, lock: lock.number, planDigest }),
       endsSomething.includes(stage) ? undefined : keepRoom(parts),

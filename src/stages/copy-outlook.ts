@@ -15,7 +15,6 @@ export async function copyOutlook(context: StageContext): Promise<Outlook | unde
   return outlook({
     source: context.old,
     target: context.new,
-    targetPort: context.migration.new.port,
     stores,
   });
 }
@@ -32,7 +31,7 @@ export function wayFindings(context: StageContext, { connects }: Outlook): reado
     : [
         warns(
           `OLD gets no answer from sshd at ${context.new.address}, port ${context.migration.new.port}: all mail goes through the runner, which is slower, and the final pass has no connection ready`,
-          'let OLD through to that port in the firewalls of both, until the migration is finished',
+          `let OLD through to that port in the firewalls of both, or NEW to port ${context.migration.old.port} of OLD, until the migration is finished`,
         ),
       ];
 }

@@ -47,7 +47,6 @@ function passOptions(context: StageContext, items: readonly Item[], live: boolea
   return {
     source: context.old,
     target: context.new,
-    targetPort: context.migration.new.port,
     migration: context.migration.name,
     items,
     live,

@@ -149,7 +149,6 @@ async function copyBack(context: StageContext, live: boolean): Promise<string> {
   const copied = await transferPass({
     source,
     target,
-    targetPort: migration[target.role].port,
     migration: migration.name,
     items: [...items, ...queue],
     stores,

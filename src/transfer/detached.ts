@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { mirrorRequest, type PassKey } from './pass-key.ts';
+import { mirrorRequest } from './door.ts';
+import { mirrorProgram } from './mirror-program.ts';
+import { type PassKey, renewPassKey } from './pass-key.ts';
 import { type Progress, progressLine } from './progress.ts';
 
 /**
@@ -22,6 +25,8 @@ export interface Ended {
   readonly code: number;
   readonly output: string;
   readonly fault: string;
+  /** How far it was when that was last told. */
+  readonly told?: string | undefined;
 }
 
 export async function startDetached(
@@ -29,11 +34,13 @@ export async function startDetached(
   key: PassKey,
   migration: string,
   part: Part,
+  tag: string,
 ): Promise<void> {
   await source.change(
     script(
       `umask 077
        mkdir -p -- "$1"
+       printf %s "$6" > "$1/tag"
        if ! perl "$2/mirror.pl" detach "$1" "$5" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
          < /dev/null > /dev/null 2> "$1/start"; then cat "$1/start" >&2; exit 5; fi`,
       [
@@ -42,6 +49,7 @@ export async function startDetached(
         `/var/lib/mail-cutover/${migration}`,
         key.host,
         `${part.index}/${part.count}`,
+        tag,
       ],
       { purpose: 'start the pass' },
     ),
@@ -57,6 +65,7 @@ if [ -e "$1/code" ]; then
   cat "$1/fault" >&2
 elif grep -qs mirror.pl "/proc/$pid/cmdline"; then
   echo running
+  echo "$(cat "$1/tag" 2>/dev/null || :) $(($(date +%s) - $(stat -c %Y "$1/pid")))"
   cat "$1/progress" 2>/dev/null || echo 'starting 0 0'
   cat "$1/total" 2>/dev/null || :
 elif [ -e "$1/code" ]; then
@@ -70,6 +79,9 @@ fi`;
 
 interface Look {
   readonly state: string;
+  /** By what it is known which pass it is, and for how many seconds it runs. */
+  readonly tag: string;
+  readonly seconds: number;
   readonly lines: readonly string[];
   readonly output: string;
   readonly fault: string;
@@ -80,13 +92,36 @@ async function look(source: Host, migration: string): Promise<Look> {
     script(lookScript, [folderOf(migration)], { purpose: 'look how far the pass is' }),
   );
   const output = result.stdout.toString('utf8');
-  const [state = 'none', ...lines] = output.split('\n');
-  return { state, lines, output, fault: result.stderr };
+  const [state = 'none', known = '', ...lines] = output.split('\n');
+  const [tag = '', seconds] = known.split(' ');
+  return { state, tag, seconds: Number(seconds), lines, output, fault: result.stderr };
 }
 
-/** Whether a pass of an earlier job is still under way. */
-export async function isDetached(source: Host, migration: string): Promise<boolean> {
-  return (await look(source, migration)).state === 'running';
+/** The tag of a pass of an earlier job that is still under way; undefined if there is none. */
+export async function detachedTag(source: Host, migration: string): Promise<string | undefined> {
+  const { state, tag } = await look(source, migration);
+  return state === 'running' ? tag : undefined;
+}
+
+/** By which a pass is known to be the one that would be made: the same program, target, trees and part. */
+export function passTag(target: Host, mirrorItems: string, part: Part): string {
+  const text = [mirrorProgram, target.address, mirrorItems, part.index, part.count].join('\0');
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/**
+ * If a pass is under way, it may go on with its key under the lock that is held now, and a line that says
+ * how far it is is returned.
+ */
+export async function leavePass(
+  source: Host,
+  target: Host,
+  migration: string,
+): Promise<string | undefined> {
+  const { state, lines, seconds } = await look(source, migration);
+  if (state !== 'running') return undefined;
+  await renewPassKey(source, target, migration);
+  return progressLine(progressOf(lines, seconds));
 }
 
 export interface Watching {
@@ -109,12 +144,15 @@ export async function watchDetached(
   const began = performance.now();
   const since = () => (performance.now() - began) / 1000;
   let [toldAt, renewedAt] = [0, 0];
+  let told: string | undefined;
   while (true) {
-    const { state, lines, output, fault } = await look(source, migration);
-    if (state !== 'running') return { code: state === 'none' ? 5 : Number(state), output, fault };
+    const { state, seconds, lines, output, fault } = await look(source, migration);
+    if (state !== 'running')
+      return { code: state === 'none' ? 5 : Number(state), output, fault, told };
     if (since() - toldAt >= tellSeconds) {
       toldAt = since();
-      log(progressLine(progressOf(lines, since())));
+      told = progressLine(progressOf(lines, seconds));
+      log(told);
     }
     if (renew && since() - renewedAt >= renewSeconds) {
       renewedAt = since();

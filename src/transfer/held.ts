@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import { heldRequest } from './door.ts';
 import { mirrorProgram } from './mirror-program.ts';
-import { heldRequest, type PassKey } from './pass-key.ts';
+import type { PassKey } from './pass-key.ts';
 
 /**
  * A pass that is ready and waits on the source: the program has started, read its note and connected to

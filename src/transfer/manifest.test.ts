@@ -40,6 +40,7 @@ afterEach(() => {
 class LocalHost implements Host {
   readonly role = 'old';
   readonly address: string;
+  readonly port = 22;
   /** Folder with stand-ins for programs. */
   path = '';
   constructor(address: string) {

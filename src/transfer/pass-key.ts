@@ -1,16 +1,27 @@
-import { command, script } from '../hosts/command.ts';
+import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import {
+  addressesIn,
+  admissionWords,
+  admit,
+  admitting,
+  ceasing,
+  dismissing,
+  renewal,
+} from './admission.ts';
+import { makingKey, openDoor, prepareSource } from './door.ts';
+import { meetingProgram } from './meeting-program.ts';
 import { mirrorProgram } from './mirror-program.ts';
-import { openWay } from './way.ts';
+import { findWay, hostKeys, knownHosts } from './way.ts';
 
 /**
- * The key that joins source and target for one pass. It is made on the source, in memory-backed
- * storage; on the target it may do one thing, change the listed trees through our own program or
- * rsync's own server, from the source's addresses, until its lease ends (sshd's `expiry-time`, sshd(8)
- * AUTHORIZED_KEYS FILE FORMAT).
+ * The key that joins source and target for one pass. It is made in memory-backed storage by the host that
+ * connects, which is the source where it can. There it may do one thing: change the listed trees of the
+ * target through our own program or rsync's own server, from the addresses of its host, until its lease
+ * ends (sshd's `expiry-time`, sshd(8) AUTHORIZED_KEYS FILE FORMAT).
  */
 export interface PassKey {
-  /** Words that start a connection, as one shell line. */
+  /** Words that start a program on the target, as one shell line; the host and a request follow. */
   readonly remoteShell: string;
   /** The same for rsync's `-e`: connections that follow each other closely share one. */
   readonly sharedShell: string;
@@ -23,6 +34,8 @@ export interface PassKey {
   readonly folder: string;
   /** Whether the connection goes over the runner: then nothing outlives this job. */
   readonly throughRunner: boolean;
+  /** For people, where the source does not connect by itself: why, and how it goes. */
+  readonly detour?: string;
   /** rsync module name of each tree. */
   module(path: string): string;
   /** Puts the end of the lease off, to a full lease from now. */
@@ -33,7 +46,6 @@ export interface PassKey {
 export interface PassKeyOptions {
   readonly source: Host;
   readonly target: Host;
-  readonly targetPort: number;
   readonly migration: string;
   /** Directories that rsync may write. */
   readonly directories: readonly string[];
@@ -41,62 +53,234 @@ export interface PassKeyOptions {
   readonly mirrorItems?: string;
 }
 
-/** What the source asks the target for, so that the one forced command knows which end to start. */
-export const mirrorRequest = 'mail-cutover mirror';
-/** The same for a connection that waits, and takes the lock when it begins. */
-export const heldRequest = 'mail-cutover held';
-/**
- * The same for tar(1), with the number of a store after it, and the program that has made less of the stream;
- * the mirror program makes it of the other.
- */
-const tarRequest = 'mail-cutover tar';
+/** How source and target are joined. */
+interface Joint extends Pick<PassKey, 'remoteShell' | 'sharedShell' | 'host' | 'throughRunner'> {
+  readonly detour?: string;
+  readonly targetEnd: End;
+  close(): Promise<void>;
+}
 
-const leaseMinutes = 30;
+/** What a host says of itself when its end is made ready. */
+interface End {
+  readonly can: string;
+  readonly aes: boolean;
+  readonly publicKey: string;
+  readonly addressLines: readonly string[];
+}
 
 export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
   const { source, target, migration } = options;
-  const folder = `/run/mail-cutover-${migration}`;
-  const items = Buffer.from(options.mirrorItems ?? '');
-  const program = Buffer.concat([items, Buffer.from(mirrorProgram)]);
-  const [made, published, way] = await Promise.all([
-    source.change(
-      script(makeKey, [folder, migration, String(items.length)], {
-        stdin: program,
+  const [sourceEnd, keysOfTarget, way] = await Promise.all([
+    readySource(options),
+    hostKeys(target),
+    findWay(source, target),
+  ]);
+  const unreached = `${source.address} gets no answer from sshd at ${target.address}`;
+  let joint: Joint | undefined;
+  let pulled = '';
+  if (way.by === 'source') joint = await push(options, sourceEnd, keysOfTarget, way);
+  else if (way.by === 'target' && sourceEnd.can !== 'no') {
+    try {
+      joint = {
+        ...(await pull(options, sourceEnd.aes, way)),
+        detour: `${unreached}: the other one connects to it`,
+      };
+    } catch (error) {
+      pulled = `, nor can that one use its own (${error instanceof Error ? error.message : error})`;
+    }
+  }
+  joint ??= {
+    ...(await throughRunner(options, sourceEnd, keysOfTarget)),
+    detour: `${unreached}${pulled}: the pass goes through the runner`,
+  };
+  const { targetEnd, close, ...rest } = joint;
+  return {
+    ...rest,
+    destination: joint.host.includes(':') ? `[${joint.host}]` : joint.host,
+    canMirror: sourceEnd.can === 'mirror' && targetEnd.can === 'mirror',
+    folder: folderOf(migration),
+    module: (path) => moduleName(options.directories.indexOf(path)),
+    renew: () => renewPassKey(source, target, migration),
+    remove: async () => {
+      await removePassKey(source, target, migration);
+      await close();
+    },
+  };
+}
+
+function folderOf(migration: string): string {
+  return `/run/mail-cutover-${migration}`;
+}
+
+interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The source connects, with the key that it has made. `from`: what the target sees, if not the source's own. */
+async function push(
+  options: PassKeyOptions,
+  sourceEnd: End,
+  keysOfTarget: readonly string[],
+  { address, port }: Endpoint,
+  from?: string,
+): Promise<Joint> {
+  const { source, target, migration } = options;
+  const folder = folderOf(migration);
+  const admission = {
+    migration,
+    addresses: from ?? addressesIn(sourceEnd.addressLines, source.address),
+    publicKey: sourceEnd.publicKey,
+    command: `exec sh ${folder}/door`,
+  };
+  const [, opened] = await Promise.all([
+    pin(source, folder, knownHosts(address, port, keysOfTarget)),
+    target.change(
+      script(
+        `${openDoor}
+         shift 5
+         ${admitting}
+         admit "$@"`,
+        [...doorWords(options), ...admissionWords(admission)],
+        { stdin: doorInput(options), purpose: 'admit the key of this pass' },
+      ),
+    ),
+  ]);
+  const [can = '', aes = ''] = lines(opened.stdout);
+  const targetEnd = { can, aes: aes === 'aes', publicKey: '', addressLines: [] };
+  const remoteShell = ssh(folder, port, sourceEnd.aes && targetEnd.aes);
+  return {
+    remoteShell,
+    sharedShell: `${remoteShell} -o ControlMaster=auto -o ControlPath=${folder}/shared -o ControlPersist=15`,
+    host: address,
+    throughRunner: false,
+    targetEnd,
+    close: async () => {},
+  };
+}
+
+/** A port on the source leads over the runner's two connections to the target's sshd, which sees itself. */
+async function throughRunner(
+  options: PassKeyOptions,
+  sourceEnd: End,
+  keysOfTarget: readonly string[],
+): Promise<Joint> {
+  const there = await options.target.tunnel('127.0.0.1', options.target.port);
+  const back = await options.source.tunnelBack(there.port);
+  const close = async () => {
+    await Promise.allSettled([back.close(), there.close()]);
+  };
+  const endpoint = { address: '127.0.0.1', port: back.port };
+  try {
+    const joint = await push(options, sourceEnd, keysOfTarget, endpoint, '127.0.0.1,::1');
+    return { ...joint, throughRunner: true, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/**
+ * The target connects, with a key of its own that may do nothing on the source but wait there for a call.
+ * What calls is the same as what would connect, and finds the same door.
+ */
+async function pull(
+  options: PassKeyOptions,
+  sourceHasAes: boolean,
+  { address, port }: Endpoint,
+): Promise<Joint> {
+  const { source, target, migration } = options;
+  const folder = folderOf(migration);
+  const [opened, keysOfSource] = await Promise.all([
+    target.change(
+      script(`${openDoor}\n${makingKey}\nmake_key "$1" "$2"`, doorWords(options), {
+        stdin: doorInput(options),
         purpose: 'make the key of this pass',
       }),
     ),
-    target.read(
-      script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: "read the host's public keys" }),
-    ),
-    openWay(source, target, options.targetPort),
+    hostKeys(source),
   ]);
-  const [publicKey = '', sourceCan = '', sourceCipher = '', ...addressLines] = lines(made.stdout);
-  const addresses = way.from?.join(',') ?? addressesIn(addressLines, source.address);
+  const [can = '', aes = '', publicKey = '', ...addressLines] = lines(opened.stdout);
+  const targetEnd = { can, aes: aes === 'aes', publicKey, addressLines };
+  if (can === 'no') throw new Error('perl is missing there');
+  const admission = {
+    migration,
+    addresses: addressesIn(addressLines, target.address),
+    publicKey,
+    command: `exec perl ${folder}/meet.pl wait ${folder}`,
+  };
+  await Promise.all([
+    source.change(admit(admission, 'admit the key of this pass')),
+    pin(target, folder, knownHosts(address, port, keysOfSource)),
+  ]);
+  await target.change(
+    script(
+      `if ! perl "$1/meet.pl" answer "$1" ${ssh(folder, port, sourceHasAes && targetEnd.aes)} "$2" < /dev/null > /dev/null 2> "$1/fault"
+       then cat "$1/fault" >&2; exit 5; fi`,
+      [folder, address],
+      { timeout: 60, purpose: 'connect to the other host' },
+    ),
+  );
+  const remoteShell = `perl ${folder}/meet.pl call ${folder}`;
+  return {
+    remoteShell,
+    sharedShell: remoteShell,
+    host: 'target',
+    throughRunner: false,
+    targetEnd,
+    close: async () => {},
+  };
+}
+
+async function readySource(options: PassKeyOptions): Promise<End> {
+  const items = itemsOf(options);
+  const made = await options.source.change(
+    script(
+      prepareSource,
+      [folderOf(options.migration), options.migration, String(items.length), String(mirrorLength)],
+      {
+        stdin: Buffer.concat([items, Buffer.from(mirrorProgram + meetingProgram)]),
+        purpose: 'make the key of this pass',
+      },
+    ),
+  );
+  const [can = '', aes = '', publicKey = '', ...addressLines] = lines(made.stdout);
+  return { can, aes: aes === 'aes', publicKey, addressLines };
+}
+
+const mirrorLength = Buffer.byteLength(mirrorProgram);
+
+function itemsOf({ mirrorItems = '' }: PassKeyOptions): Buffer {
+  return Buffer.from(mirrorItems);
+}
+
+function doorWords(options: PassKeyOptions): readonly string[] {
   const config = Buffer.from(rsyncdConfig(options.directories));
-  const hostKeys = knownHosts(way.address, way.port, published.stdout.toString('utf8'));
-  const lease = [folder, migration, addresses, publicKey, String(leaseMinutes)];
-  const [, admitted] = await Promise.all([
-    source.change(
-      script('umask 077; cat > "$1/known_hosts"', [folder], {
-        stdin: hostKeys,
-        purpose: 'pin the host key for this pass',
-      }),
-    ),
-    target.change(
-      script(openDoor, [...lease, String(config.length), String(items.length)], {
-        stdin: Buffer.concat([config, program]),
-        purpose: 'admit the key of this pass',
-      }),
-    ),
-  ]);
-  const [targetCan = '', targetCipher = ''] = lines(admitted.stdout);
-  const hasFastAes = sourceCipher === 'aes' && targetCipher === 'aes';
-  const remoteShell = [
+  const lengths = [config.length, itemsOf(options).length, mirrorLength];
+  return [folderOf(options.migration), options.migration, ...lengths.map(String)];
+}
+
+function doorInput(options: PassKeyOptions): Buffer {
+  const config = Buffer.from(rsyncdConfig(options.directories));
+  return Buffer.concat([config, itemsOf(options), Buffer.from(mirrorProgram + meetingProgram)]);
+}
+
+async function pin(host: Host, folder: string, hostKeyLines: string): Promise<void> {
+  await host.change(
+    script('umask 077; cat > "$1/known_hosts"', [folder], {
+      stdin: hostKeyLines,
+      purpose: 'pin the host key for this pass',
+    }),
+  );
+}
+
+function ssh(folder: string, port: number, hasFastAes: boolean): string {
+  return [
     'ssh',
     '-i',
     `${folder}/key`,
     '-p',
-    String(way.port),
+    String(port),
     '-o',
     `UserKnownHostsFile=${folder}/known_hosts`,
     '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
@@ -104,135 +288,46 @@ export async function createPassKey(options: PassKeyOptions): Promise<PassKey> {
     `-c ${(hasFastAes ? [...aesCiphers, chacha] : [chacha, ...aesCiphers]).join(',')}`,
     '-l root',
   ].join(' ');
-  return {
-    remoteShell,
-    sharedShell: `${remoteShell} -o ControlMaster=auto -o ControlPath=${folder}/shared -o ControlPersist=15`,
-    host: way.address,
-    destination: way.address.includes(':') ? `[${way.address}]` : way.address,
-    throughRunner: way.throughRunner,
-    canMirror: sourceCan === 'mirror' && targetCan === 'mirror',
-    folder,
-    module: (path) => moduleName(options.directories.indexOf(path)),
-    renew: async () => {
-      await target.change(script(admitKey, lease, { purpose: 'renew the key of this pass' }));
-    },
-    remove: async () => {
-      await removePassKey(source, target, migration);
-      await way.close();
-    },
-  };
 }
 
 /** AES costs a fraction of the other where processors have instructions for it, and several times as much where not. */
 const aesCiphers = ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'aes128-ctr'];
 const chacha = 'chacha20-poly1305@openssh.com';
 
+/** For the key of a pass that is under way, whoever made it. */
+export async function renewPassKey(source: Host, target: Host, migration: string): Promise<void> {
+  const command = renewal(folderOf(migration), migration);
+  await Promise.all([source, target].map((host) => host.change(command)));
+}
+
 /**
  * Removes the key of a pass and what belongs to it, on both hosts. Safe to call when there is nothing.
  * A connection that stands goes on.
  */
 export async function removePassKey(source: Host, target: Host, migration: string): Promise<void> {
-  const folder = `/run/mail-cutover-${migration}`;
-  await Promise.all([
-    target.change(
-      script(dismissKey, [folder, migration], { purpose: 'dismiss the key of this pass' }),
+  await Promise.all(
+    [source, target].map((host) =>
+      host.change(
+        script(
+          `${dismissing}\n${ceasing}\ndismiss "$2"\ncease "$1"\nrm -rf -- "$1"`,
+          [folderOf(migration), migration],
+          { purpose: 'dismiss the key of this pass' },
+        ),
+      ),
     ),
-    source.change(command(['rm', '-rf', '--', folder], { purpose: 'delete the key of this pass' })),
-  ]);
+  );
 }
-
-/** Takes the items and the program from standard input, and says whether this host can run it. */
-const takeProgram = String.raw`
-head -c "$itemsize" > "$1/items"
-cat > "$1/mirror.pl"
-if perl "$1/mirror.pl" probe 2>/dev/null; then can=mirror; else can=no; fi
-if grep -qwm1 aes /proc/cpuinfo; then aes=aes; else aes=no; fi`;
-
-const makeKey = String.raw`
-umask 077
-rm -rf -- "$1"
-mkdir -p -- "$1"
-itemsize=$3
-${takeProgram}
-ssh-keygen -q -t ed25519 -N '' -C "mail-cutover $2 pass" -f "$1/key"
-cat "$1/key.pub"
-printf '%s\n' "$can" "$aes"
-ip -o addr show scope global`;
-
-const withoutOurLine = String.raw`
-file=/root/.ssh/authorized_keys
-umask 077
-mkdir -p /root/.ssh
-[ -e "$file" ] || : > "$file"
-cp -a -- "$file" "$file.mail-cutover.$$"
-awk -v tag=" mail-cutover $2 pass" 'substr($0, length($0) - length(tag) + 1) != tag' "$file" > "$file.mail-cutover.$$"`;
-
-/** `$1` folder, `$2` migration, `$3` addresses, `$4` public key, `$5` minutes of the lease. */
-const admitKey = String.raw`
-expiry=$(date -u -d "+$5 minutes" +%Y%m%d%H%M%SZ)
-${withoutOurLine}
-printf 'restrict,from="%s",expiry-time="%s",command="exec sh %s/door" %s\n' \
-  "$3" "$expiry" "$1" "$4" >> "$file.mail-cutover.$$"
-mv -f -- "$file.mail-cutover.$$" "$file"`;
-
-/**
- * sshd hands the forced command to root's shell, with what the other side asked for in the environment.
- * `$6` and `$7`: bytes of rsyncd.conf and of the items on standard input, before the program.
- */
-const openDoor = String.raw`
-umask 077
-mkdir -p -m 700 -- "$1"
-head -c "$6" > "$1/rsyncd.conf"
-itemsize=$7
-${takeProgram}
-# Under the lock's number, where there is one: who takes the lock over ends this end of a pass too. What is
-# held open until then takes it when it begins.
-lock=$(printenv HOSTCTL_LOCK || :)
-run=
-if [ -n "$lock" ]; then run="/var/lib/mail-cutover/$2/bin/hostctl run $lock"; fi
-cat > "$1/door" <<END
-state=/var/lib/mail-cutover/$2
-case "\$SSH_ORIGINAL_COMMAND" in
-  '${mirrorRequest}') exec $run perl $1/mirror.pl receive "\$state" $1/items ;;
-  '${heldRequest}') exec perl $1/mirror.pl receive "\$state" $1/items held ;;
-  '${tarRequest} '*) set -f; exec $run perl $1/mirror.pl untar "\$state" $1/items \${SSH_ORIGINAL_COMMAND#'${tarRequest} '} ;;
-esac
-exec $run rsync --config=$1/rsyncd.conf --server --daemon .
-END
-${admitKey}
-printf '%s\n' "$can" "$aes"`;
-
-const dismissKey = `${withoutOurLine}
-mv -f -- "$file.mail-cutover.$$" "$file"
-rm -rf -- "$1"`;
 
 function lines(output: Buffer): readonly string[] {
   return output.toString('utf8').trim().split('\n');
-}
-
-/** Those that ip(8) lists, and the one by which the source is known here. */
-function addressesIn(listed: readonly string[], known: string): string {
-  const addresses = listed
-    .map((line) => /inet6? ([0-9a-f.:]+)/.exec(line)?.[1])
-    .filter((address) => address !== undefined);
-  return [...new Set([...addresses, known])].join(',');
-}
-
-function knownHosts(address: string, port: number, publicKeys: string): string {
-  const name = port === 22 ? address : `[${address}]:${port}`;
-  return publicKeys
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => `${name} ${line.split(' ').slice(0, 2).join(' ')}\n`)
-    .join('');
 }
 
 function moduleName(index: number): string {
   return `tree${index}`;
 }
 
-/** rsyncd.conf(5): write only, these directories, owners by name. */
+/** rsyncd.conf(5): write only, these directories, owners by name; nobody's name is asked for. */
 function rsyncdConfig(directories: readonly string[]): string {
   const modules = directories.map((path, index) => `[${moduleName(index)}]\npath = ${path}\n`);
-  return `uid = 0\ngid = 0\nuse chroot = no\nread only = no\nwrite only = yes\nnumeric ids = no\nmunge symlinks = no\nlist = no\n${modules.join('')}`;
+  return `uid = 0\ngid = 0\nuse chroot = no\nread only = no\nwrite only = yes\nnumeric ids = no\nmunge symlinks = no\nlist = no\nreverse lookup = no\n${modules.join('')}`;
 }

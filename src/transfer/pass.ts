@@ -1,15 +1,17 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import {
+  detachedTag,
   type Ended,
   endDetached,
-  isDetached,
   type Part,
+  passTag,
   startDetached,
   watchDetached,
 } from './detached.ts';
+import { mirrorRequest } from './door.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
-import { createPassKey, mirrorRequest, type PassKey } from './pass-key.ts';
+import { createPassKey, type PassKey, removePassKey, renewPassKey } from './pass-key.ts';
 import {
   type Item,
   makeDirectories,
@@ -30,18 +32,44 @@ export interface TransferOptions extends PassOptions {
  * that are no Maildirs, hosts that it can't run on. Returns a line of evidence.
  */
 export async function transferPass(options: TransferOptions): Promise<string> {
-  const { source, migration, log } = options;
-  const earlier = await isDetached(source, migration);
-  if (earlier && options.live) {
-    log('a pass of an earlier job is under way: waiting for its end');
-    await watchDetached(source, migration, { log });
-  } else if (earlier) await endDetached(source, migration);
+  const earlier = await detachedTag(options.source, options.migration);
   // The mirror program makes trees equal; to leave some names out is rsync's.
   if (options.exclude !== undefined && options.exclude.length > 0) {
+    if (earlier !== undefined) await endDetached(options.source, options.migration);
     await rsyncPass(options);
     return `${options.items.length} trees by rsync`;
   }
-  return withKey(options, (key, others) => copyOver(key, others, options));
+  const adopted = earlier === undefined ? undefined : await adopt(earlier, options);
+  return adopted ?? withKey(options, (key, others) => copyOver(key, others, options));
+}
+
+/**
+ * A pass of an earlier job that is still under way: if it is the one that would be made, it is this job's
+ * now, and its evidence is returned. Else, and if it fails, it is ended, and a new one goes on where it was.
+ */
+async function adopt(tag: string, options: TransferOptions): Promise<string | undefined> {
+  const { source, target, migration, log } = options;
+  const others = await withoutMaildirs(source, present(options), options.stores);
+  const isSame = tag === passTag(target, mirrorItems(options, others), partOf(options));
+  if (!options.live || !isSame) {
+    log('ended a pass of an earlier job, which is not the one to be made now');
+    await endDetached(source, migration);
+    return undefined;
+  }
+  log('a pass of an earlier job is under way: this job goes on with it');
+  const renew = () => renewPassKey(source, target, migration);
+  await renew();
+  const { code, output, fault, told } = await watchDetached(source, migration, { log, renew });
+  await endDetached(source, migration);
+  await removePassKey(source, target, migration);
+  if (code !== 0) log(`it failed: ${fault.trimEnd().split('\n').at(-1) ?? ''}`);
+  if (code !== 0 || others.size > 0) return undefined;
+  return withProgress(described(output, options), told);
+}
+
+/** The summary is read when the pass has ended: what it was like is told by its last line of progress. */
+function withProgress(evidence: string, told: string | undefined): string {
+  return told === undefined ? evidence : `${evidence}; when last looked at: ${told}`;
 }
 
 /**
@@ -87,23 +115,30 @@ async function withKey(
     makeDirectories(options),
     withoutMaildirs(options.source, present(options), options.stores),
   ]);
-  const mirrored = options.items.filter(({ path }) => !others.has(path));
   const key = await createPassKey({
     ...options,
     directories,
-    mirrorItems: mirrored
-      .map((item) => `${mirrorKind(item, options.stores)}\0${item.path}\0`)
-      .join(''),
+    mirrorItems: mirrorItems(options, others),
   });
-  if (key.throughRunner)
-    options.log(
-      `${options.source.address} gets no answer from sshd at ${options.target.address}: the pass goes through the runner`,
-    );
+  if (key.detour !== undefined) options.log(key.detour);
   try {
     return await work(key, others);
   } finally {
     await key.remove();
   }
+}
+
+/** What the mirror program is to make equal, in its own form. */
+function mirrorItems(
+  { items, stores }: Pick<TransferOptions, 'items' | 'stores'>,
+  others: ReadonlySet<string>,
+): string {
+  const mirrored = items.filter(({ path }) => !others.has(path));
+  return mirrored.map((item) => `${mirrorKind(item, stores)}\0${item.path}\0`).join('');
+}
+
+function partOf({ part }: Pick<TransferOptions, 'part'>): Part {
+  return part ?? { index: 1, count: 1 };
 }
 
 function present({ items }: Pick<TransferOptions, 'items'>): readonly Item[] {
@@ -116,14 +151,14 @@ async function copyOver(
   options: TransferOptions,
 ): Promise<string> {
   const evidence = key.canMirror
-    ? await mirror(options, key)
+    ? await mirror(options, key, others)
     : { fault: 'perl is missing on one of the hosts' };
   if (!key.canMirror && (options.part?.index ?? 1) > 1)
     return 'nothing: rsync knows no parts, and the first one brings everything';
   const all = present(options);
   const byRsync = 'fault' in evidence ? all : all.filter(({ path }) => others.has(path));
   if ('fault' in evidence) options.log(`by rsync, which is slower: ${evidence.fault}`);
-  if (byRsync.length > 0) await rsyncItems({ ...options, items: byRsync }, key);
+  if (byRsync.length > 0) await rsyncItems({ ...options, items: byRsync }, key, options.stores);
   return 'fault' in evidence ? `${all.length} trees by rsync` : evidence.line;
 }
 
@@ -168,17 +203,26 @@ const refusals = [3, 4, 5];
 type Mirrored = { readonly line: string } | { readonly fault: string };
 
 /** Live, by itself, so that it outlives the job; else under the lock, so that nobody thaws meanwhile. */
-async function mirror(options: TransferOptions, key: PassKey): Promise<Mirrored> {
-  const { code, output, fault } = options.live
-    ? await mirrorDetached(options, key)
+async function mirror(
+  options: TransferOptions,
+  key: PassKey,
+  others: ReadonlySet<string>,
+): Promise<Mirrored> {
+  const { code, output, fault, told } = options.live
+    ? await mirrorDetached(options, key, others)
     : await mirrorAttached(options, key);
   if (code !== 0) return { fault: fault.trimEnd().split('\n').at(-1) ?? '' };
-  return { line: described(output, options) };
+  return { line: withProgress(described(output, options), told) };
 }
 
-async function mirrorDetached(options: TransferOptions, key: PassKey): Promise<Ended> {
-  const { source, migration, log } = options;
-  await startDetached(source, key, migration, options.part ?? { index: 1, count: 1 });
+async function mirrorDetached(
+  options: TransferOptions,
+  key: PassKey,
+  others: ReadonlySet<string>,
+): Promise<Ended> {
+  const { source, target, migration, log } = options;
+  const tag = passTag(target, mirrorItems(options, others), partOf(options));
+  await startDetached(source, key, migration, partOf(options), tag);
   const ended = await watchDetached(source, migration, { log, renew: key.renew });
   await endDetached(source, migration);
   return ended;
@@ -210,6 +254,8 @@ function described(output: string, { live, log }: Pick<TransferOptions, 'live' |
     .filter(([name, value]) => name.startsWith('ms_') && value > 0)
     .map(([name, value]) => `${name.slice(3)} ${(value / 1000).toFixed(2)} s`);
   log(`the pass itself: ${times.join(', ')}`);
-  const first = counts.get('tar') ? 'the most by tar; then ' : '';
+  const squeezer = ['zstd', 'gzip'].find((name) => counts.has(`by_${name}`));
+  const by = squeezer ? `tar, in part through ${squeezer}` : 'tar';
+  const first = counts.get('tar') ? `the most by ${by}; then ` : '';
   return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
 }

@@ -12,7 +12,7 @@ describe('a line of progress', () => {
         allBytes: 5_100_000_000,
         seconds: 25,
       }),
-    ).toBe('copying: 41 % · 2.1 GB of 5.1 GB · 84 MB/s · 36 s left');
+    ).toBe('41 % · about 123,529 of 300,000 messages · 2.1 GB · 84 MB/s · 36 s left');
   });
 
   it('counts files where folders are compared', () => {
@@ -25,12 +25,12 @@ describe('a line of progress', () => {
         allBytes: 5_100_000_000,
         seconds: 25,
       }),
-    ).toBe('comparing: 41 % · 123,000 of 300,000 files · 2.1 GB · 84 MB/s');
+    ).toBe('comparing: 41 % · 123,000 of 300,000 messages · 2.1 GB · 84 MB/s');
   });
 
   it('leaves out what nobody has counted yet, and divides by no nought', () => {
     expect(progressLine({ doing: 'copying', files: 0, bytes: 9_000_000, seconds: 0 })).toBe(
-      'copying: 9 MB · 0 MB/s',
+      '9 MB · 0 MB/s',
     );
     expect(
       progressLine({
@@ -54,6 +54,6 @@ describe('a line of progress', () => {
         allBytes: 1_000_000_000,
         seconds: 600,
       }),
-    ).toBe('copying: 100 % · 1.2 GB of 1.0 GB · 2 MB/s · 0 s left');
+    ).toBe('100 % · about 1 of 1 messages · 1.2 GB · 2 MB/s · 0 s left');
   });
 });

@@ -10,26 +10,33 @@ export interface Progress {
   readonly seconds: number;
 }
 
-/** `41 % · 123,000 of 300,000 messages · 2.1 GB · 84 MB/s · 2 min left` */
+/**
+ * `41 % · 123,000 of 300,000 messages · 2.1 GB · 84 MB/s · 2 min left`. Files that are no messages, a few
+ * in each mailbox, are counted with them. Nobody counts while tar works: then it is what the share of the
+ * bytes lets expect.
+ */
 export function progressLine(progress: Progress): string {
   const { doing, files, bytes, allFiles, allBytes, seconds } = progress;
   const share = allBytes ? Math.min(1, bytes / allBytes) : undefined;
   const rate = seconds > 0 ? bytes / seconds : 0;
   const parts = [
     ...(share === undefined ? [] : [`${Math.floor(share * 100)} %`]),
-    ...(files > 0 ? [messages(files, allFiles)] : []),
-    allBytes && files === 0 ? `${size(bytes)} of ${size(allBytes)}` : size(bytes),
+    ...messages(files, allFiles, share),
+    size(bytes),
     `${(rate / 1e6).toFixed(0)} MB/s`,
     ...(share !== undefined && allBytes !== undefined && rate > 0 && doing === 'copying'
       ? [left((allBytes - Math.min(bytes, allBytes)) / rate)]
       : []),
   ];
-  return `${doing}: ${parts.join(' · ')}`;
+  const line = parts.join(' · ');
+  return doing === 'copying' ? line : `${doing}: ${line}`;
 }
 
-function messages(files: number, all: number | undefined): string {
+function messages(counted: number, all: number | undefined, share: number | undefined) {
   const count = (value: number) => value.toLocaleString('en');
-  return all ? `${count(Math.min(files, all))} of ${count(all)} files` : `${count(files)} files`;
+  if (!all) return counted > 0 ? [`${count(counted)} messages`] : [];
+  if (counted > 0) return [`${count(Math.min(counted, all))} of ${count(all)} messages`];
+  return share ? [`about ${count(Math.round(share * all))} of ${count(all)} messages`] : [];
 }
 
 function size(bytes: number): string {

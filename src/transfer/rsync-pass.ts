@@ -1,6 +1,7 @@
 import { command, script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import { createPassKey, type PassKey } from './pass-key.ts';
+import { type Changes, changesOf, listWords } from './rsync-changes.ts';
 
 /** A tree or a file that is brought over, the same path on both hosts. */
 export interface Item {
@@ -11,7 +12,6 @@ export interface Item {
 export interface PassOptions {
   readonly source: Host;
   readonly target: Host;
-  readonly targetPort: number;
   readonly migration: string;
   readonly items: readonly Item[];
   /** `live`: the source is in use, and what vanishes meanwhile is no fault. */
@@ -36,18 +36,36 @@ export async function classify(source: Host, paths: readonly string[]): Promise<
   return paths.map((path, index) => ({ path, kind: (kinds[index] ?? 'missing') as Item['kind'] }));
 }
 
+type RsyncKey = Pick<PassKey, 'sharedShell' | 'destination' | 'module'>;
+
 /**
  * Makes the target's trees what the source's are: additions, changes and deletions, with mtimes to
- * the nanosecond, hard links and owners by name. The key admits to their directories.
+ * the nanosecond, hard links and owners by name. The key admits to their directories. Of `stores` only
+ * folders are looked at that changed since the last such pass.
  */
-export async function rsyncItems(options: PassOptions, key: PassKey): Promise<void> {
-  const { source, target } = options;
+export async function rsyncItems(
+  options: PassOptions,
+  key: RsyncKey,
+  stores: readonly string[] = [],
+): Promise<void> {
+  const { source, target, log } = options;
+  const done: Changes[] = [];
   for (const item of options.items.filter(({ kind }) => kind !== 'missing')) {
+    const changes =
+      item.kind === 'directory' && stores.includes(item.path)
+        ? await changesOf({ ...options, path: item.path })
+        : undefined;
+    if (changes) done.push(changes);
     await source.change(
       command(
         rsyncWords(
           item,
-          [...rsyncCommand, key.sharedShell, ...excluding(options.exclude ?? [])],
+          [
+            ...rsyncCommand,
+            key.sharedShell,
+            ...(changes?.list === undefined ? [] : listWords(changes.list)),
+            ...excluding(options.exclude ?? []),
+          ],
           `${key.destination}::${key.module(directoryOf(item))}/`,
         ),
         {
@@ -57,11 +75,16 @@ export async function rsyncItems(options: PassOptions, key: PassKey): Promise<vo
         },
       ),
     );
-    options.log(`copied ${item.path}`);
+    log(
+      changes?.list === undefined
+        ? `copied ${item.path}`
+        : `copied ${item.path}; folders that changed: ${changes.folders.toLocaleString('en')}`,
+    );
   }
   await target.change(
     command(['sync'], { timeout: 3600, purpose: 'bring what was copied to disk' }),
   );
+  for (const changes of done) await changes.remember();
 }
 
 /** The directories that the items lie in, or are; made on the target where they are not there. */

@@ -1,17 +1,14 @@
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
+import { listedAddresses } from './admission.ts';
 
-/** How the source connects to the target's sshd. */
-export interface Way {
-  /** What the source connects to. */
-  readonly address: string;
-  readonly port: number;
-  /** Addresses that the target sees; undefined: the source's own. */
-  readonly from: readonly string[] | undefined;
-  /** Whether it leads over the runner, and so lasts no longer than this job. */
-  readonly throughRunner: boolean;
-  close(): Promise<void>;
-}
+/**
+ * Who opens the connection over which mail goes: the source (`straight`), the target (`back`), or nobody,
+ * and then it goes over the runner's own two.
+ */
+export type Way =
+  | { readonly by: 'source' | 'target'; readonly address: string; readonly port: number }
+  | { readonly by: 'runner' };
 
 /** A plain connection, several times as fast as a key exchange: it falls into the downtime. */
 const knock = String.raw`
@@ -19,18 +16,18 @@ if command -v perl > /dev/null; then
   if perl -e '
     use Socket qw(:DEFAULT :addrinfo);
     my (undef, @found) = getaddrinfo($ARGV[0], $ARGV[1], { socktype => SOCK_STREAM });
-    alarm 10;
+    alarm 5;
     for (@found) {
       socket(my $socket, $_->{family}, SOCK_STREAM, 0) or next;
       exit 0 if connect($socket, $_->{addr});
     }
     exit 1' "$1" "$2" 2>/dev/null; then echo reached; fi
-else ssh-keyscan -T 10 -p "$2" -- "$1" 2>/dev/null || :; fi`;
+else ssh-keyscan -T 5 -p "$2" -- "$1" 2>/dev/null || :; fi`;
 
-/** Whether the target's port of sshd answers the source. */
-export async function reaches(source: Host, target: Host, port: number): Promise<boolean> {
-  const result = await source.read(
-    script(knock, [target.address, String(port)], {
+/** Whether a port of sshd at that address answers the host. */
+async function reaches(from: Host, address: string, port: number): Promise<boolean> {
+  const result = await from.read(
+    script(knock, [address, String(port)], {
       timeout: 60,
       purpose: 'see whether it reaches the other host',
     }),
@@ -39,27 +36,60 @@ export async function reaches(source: Host, target: Host, port: number): Promise
 }
 
 /**
- * The straight way where there is one. Else a port on the source leads over the runner's own two
- * connections to the target's sshd, which then sees itself.
+ * The source's connection where there can be one, else the target's; by the address that the migration
+ * file gives, else by any other that the host has. What answers there must be that host.
  */
-export async function openWay(source: Host, target: Host, port: number): Promise<Way> {
-  if (await reaches(source, target, port))
-    return {
-      address: target.address,
-      port,
-      from: undefined,
-      throughRunner: false,
-      close: async () => {},
-    };
-  const there = await target.tunnel('127.0.0.1', port);
-  const back = await source.tunnelBack(there.port);
-  return {
-    address: '127.0.0.1',
-    port: back.port,
-    from: ['127.0.0.1', '::1'],
-    throughRunner: true,
-    close: async () => {
-      await Promise.allSettled([back.close(), there.close()]);
-    },
-  };
+export async function findWay(source: Host, target: Host): Promise<Way> {
+  if (await reaches(source, target.address, target.port)) return to(target, 'source');
+  const [isReached, straight, back] = await Promise.all([
+    reaches(target, source.address, source.port),
+    otherAddress(source, target),
+    otherAddress(target, source),
+  ]);
+  if (straight !== undefined) return { ...to(target, 'source'), address: straight };
+  if (isReached) return to(source, 'target');
+  return back === undefined ? { by: 'runner' } : { ...to(source, 'target'), address: back };
+}
+
+function to({ address, port }: Host, by: 'source' | 'target') {
+  return { by, address, port } as const;
+}
+
+/** Another address by which `from` reaches `to`, whose host keys prove that it is that host. */
+async function otherAddress(from: Host, to: Host): Promise<string | undefined> {
+  const [listed, keys] = await Promise.all([
+    to.read(script('ip -o addr show scope global', [], { purpose: 'list its addresses' })),
+    hostKeys(to),
+  ]);
+  const addresses = listedAddresses(listed.stdout.toString('utf8').split('\n'));
+  const others = addresses.filter((address) => address !== to.address);
+  const result = await from.read(
+    script(
+      'port=$1; shift; for address; do { ssh-keyscan -T 5 -p "$port" -- "$address" 2>/dev/null || :; } & done; wait',
+      [String(to.port), ...others],
+      { timeout: 300, purpose: 'see by which address it reaches the other host' },
+    ),
+  );
+  const answers = result.stdout.toString('utf8').split('\n').filter(Boolean);
+  return others.find((address) =>
+    answers.some((answer) => {
+      const [name = '', ...key] = answer.split(' ');
+      return (name === address || name.startsWith(`[${address}]`)) && keys.includes(key.join(' '));
+    }),
+  );
+}
+
+/** Type and key of each of the host's own keys. */
+export async function hostKeys(host: Host): Promise<readonly string[]> {
+  const result = await host.read(
+    script('cat /etc/ssh/ssh_host_*_key.pub', [], { purpose: "read the host's public keys" }),
+  );
+  const lines = result.stdout.toString('utf8').split('\n').filter(Boolean);
+  return lines.map((line) => line.split(' ').slice(0, 2).join(' '));
+}
+
+/** Lines of known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). */
+export function knownHosts(address: string, port: number, keys: readonly string[]): string {
+  const name = port === 22 ? address : `[${address}]:${port}`;
+  return keys.map((key) => `${name} ${key}\n`).join('');
 }

@@ -107,7 +107,6 @@ export class BenchHosts {
     return {
       source: this.#source,
       target: this.#target,
-      targetPort: this.#port,
       migration,
       items: [{ path: store, kind: 'directory' as const }],
       stores: [store],

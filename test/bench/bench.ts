@@ -9,6 +9,7 @@ import { BenchHosts, store, withDisks } from './bench-hosts.ts';
 import { downtime } from './downtime.ts';
 import { change, seed } from './mail-store.ts';
 import { median, spread } from './median.ts';
+import { memoryOfTransfer } from './memory.ts';
 
 /**
  * What a pass costs against the commands that people use, on two lab hosts, paired: one after the
@@ -18,7 +19,7 @@ const help = `npm run bench -- [options]
 
   --only NAME     final, bulk, or growth: the final pass here and with three and a third times the messages
                   (default: final, then bulk). downtime: OLD's last delivery to NEW's first, by the built actions
-                  and by the commands of a guide
+                  and by the commands of a guide. memory: of the built transfer, with so many messages
   --mailboxes N   on OLD (default 2000; downtime 300)
   --messages N    in each (default 150; downtime 70)
   --sizes NAME    mixed: 20 KB on average; small: 1 to 2 KB (default mixed)
@@ -283,6 +284,15 @@ async function compare(options: Options): Promise<readonly Figures[]> {
   ];
 }
 
+async function memory(options: Options): Promise<void> {
+  const { mailboxes, messages, sizes } = options;
+  const [first, again] = await memoryOfTransfer(mailboxes, messages, sizes);
+  const shown = [first, again].map((bytes) => `${((bytes ?? 0) / 1e6).toFixed(0)} MB`);
+  console.log(
+    `memory of the built transfer, ${total(options)} messages: ${shown[0]}; a live pass after that one ${shown[1]}`,
+  );
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -309,6 +319,10 @@ async function main(): Promise<void> {
     mailboxes: given.mailboxes ?? mailboxes,
     messages: given.messages ?? messages,
   };
+  if (options.only === 'memory') {
+    await memory(options);
+    return;
+  }
   const table = await measure(options);
   const text = section(table, options, sizeOf(options));
   console.log(text);

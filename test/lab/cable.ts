@@ -57,6 +57,22 @@ export class Cable {
   async unblock(address: string): Promise<void> {
     await run(['ip', '-n', this.#name, 'route', 'delete', 'blackhole', address]);
   }
+
+  /** This host can open no connection to that port any more; the other way it goes on. */
+  async forbid(address: string, port: number): Promise<void> {
+    await mustRun(this.#rule('add', address, port));
+  }
+
+  /** Whether it was forbidden or not. */
+  async permit(address: string, port: number): Promise<void> {
+    await run(this.#rule('delete', address, port));
+  }
+
+  #rule(word: 'add' | 'delete', address: string, port: number): string[] {
+    const family = address.includes(':') ? '-6' : '-4';
+    const words = `to ${address} ipproto tcp dport ${port} prohibit`;
+    return ['ip', family, '-n', this.#name, 'rule', word, ...words.split(' ')];
+  }
 }
 
 /** Bridged frames must not pass the caller's packet filter, where the machine sends them there. */

@@ -226,6 +226,15 @@ export class LabHost {
     for (const address of Object.values(network[other])) await this.#cable.unblock(address);
   }
 
+  /** It can open no connection to a port of the other host, at these of its addresses. */
+  async keepFrom(other: HostName, port: number, families: readonly ('v4' | 'v6')[]): Promise<void> {
+    for (const family of families) await this.#cable.forbid(network[other][family], port);
+  }
+
+  async letTo(other: HostName, port: number): Promise<void> {
+    for (const address of Object.values(network[other])) await this.#cable.permit(address, port);
+  }
+
   /** Fills the disk to the last byte (file /var/tmp/fill). Only with a limited disk (`boot`). */
   async fill(): Promise<void> {
     if (!this.#disk.limited) throw new Error('boot the host with { disk: "…m" } before filling it');

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import {
   activate,
   arrived,
@@ -71,6 +71,56 @@ async function expire(): Promise<void> {
 
 const isGone = async (pid: string) =>
   (await here.lab.host('old').sh(`[ -e /proc/${pid} ]`)).code !== 0;
+
+/** Stands before tar on OLD, so that a first pass waits in its middle. */
+const waitInTar = `cat > /usr/local/bin/tar <<'END'
+#!/bin/sh
+case "$*" in *transfer-list*) while [ ! -e /run/go ]; do sleep 0.1; done ;; esac
+exec /usr/bin/tar "$@"
+END
+chmod 755 /usr/local/bin/tar; rm -f /run/go`;
+
+test('a job was killed in a live pass: it goes on, and the next job goes on with it', {
+  timeout: 180_000,
+}, async () => {
+  const { lab, migration } = here;
+  const [old, target] = [lab.host('old'), lab.host('new')];
+  await old.mustSh(waitInTar);
+  const number = () => target.mustSh(`cat ${folder}/lock/number`);
+  let group = 0;
+  const onStart = (pid: number) => {
+    group = pid;
+  };
+  const result = migration.run('transfer', { pass: 'live' }, { onStart });
+  const inTar = async () => (await target.sh('pgrep -x tar')).code === 0;
+  await waitFor('the pass is in tar', 60, inTar);
+  const pass = await old.mustSh('cat /run/mail-cutover-orchard-pass/pid');
+  const writer = await target.mustSh('pgrep -x tar');
+  process.kill(-group, 'SIGKILL');
+  expect((await result).log).toContain('the pass goes on by itself');
+  const before = await number();
+  const next = migration.run('transfer', { pass: 'live' });
+  await waitFor('the next job has the lock', 60, async () => (await number()) !== before);
+  const admitted = () => target.sh('grep "mail-cutover orchard pass$" /root/.ssh/authorized_keys');
+  await waitFor('the door is under its number', 60, async () => {
+    const { stdout } = await target.sh('cat /run/mail-cutover-orchard/lock');
+    return stdout.trim() === (await number()).trim();
+  });
+  expect((await admitted()).code).toBe(0);
+  expect(await isGone(pass.trim())).toBe(false);
+  expect(await target.mustSh('pgrep -x tar')).toBe(writer);
+  await old.mustSh('touch /run/go; rm /usr/local/bin/tar');
+  const { code, log } = await next;
+  expect(code, log).toBe(0);
+  expect(log).toContain('this job goes on with it');
+  expect(log).toContain('the most by tar');
+  expect((await admitted()).code).not.toBe(0);
+});
+
+/** Whatever a test has left standing before programs of OLD, so that the next one does not meet it. */
+afterEach(() =>
+  here.lab.host('old').sh('touch /run/go; rm -f /usr/local/bin/tar /usr/local/bin/perl'),
+);
 
 test('a job was killed in a pass: its post step ends what it left, and the next one goes on', {
   timeout: 180_000,

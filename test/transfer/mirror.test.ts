@@ -10,10 +10,12 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LocalMirror, type Side } from './local-mirror.ts';
 import { MirrorServer } from './mirror-server.ts';
@@ -179,6 +181,106 @@ describe('a pass', () => {
     const { tar, by_zstd, by_gzip } = await pass();
     expect([tar, (by_zstd ?? 0) + (by_gzip ?? 0) >= 1]).toEqual([3, true]);
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
+  });
+
+  it('lists everything when the clock was set since', async () => {
+    await pass();
+    const note = join(source.folder, 'transfer-note');
+    const text = readFileSync(note, 'latin1').split('\n');
+    // As if the clock had been an hour ahead.
+    text[3] = String(Number(text[3]) + 3600);
+    writeFileSync(note, text.join('\n'), 'latin1');
+    expect(await pass()).toMatchObject({ listed: 17 });
+  });
+
+  it('reads a mailbox anew that was restored from a backup, and renames what is there', async () => {
+    const copy = (from: string, to: string) => execFileSync('cp', ['-a', from, to]);
+    await pass();
+    copy(message('anna', ''), join(mirror.temporary, 'backup'));
+    renameSync(
+      message('anna', 'cur/1700000000.M0.host:2,'),
+      message('anna', 'cur/1700000000.M0.host:2,S'),
+    );
+    await pass();
+    rmSync(message('anna', ''), { recursive: true });
+    copy(join(mirror.temporary, 'backup'), message('anna', ''));
+    expect(await pass()).toMatchObject({ renamed: 1 });
+  });
+
+  it('sees another folder in the place of one, with the same names in it', async () => {
+    await pass();
+    const [place, other] = [message('anna', 'cur'), message('anna', 'other')];
+    execFileSync('cp', ['-a', place, other]);
+    writeFileSync(join(other, '1700000000.M0.host:2,'), 'of another');
+    renameSync(place, join(mirror.temporary, 'aside'));
+    renameSync(other, place);
+    expect(await pass()).toMatchObject({ sent: 1 });
+  });
+
+  it.each([
+    ['a newline', '1700000009.M9\n.host:2,'],
+    ['bytes that are no UTF-8', '1700000009.M\xff\xfe.host:2,'],
+    ['keywords', '1700000009.M9.host:2,Sabz'],
+    ['the size of what is compressed', '1700000009.M9.host,S=4711,W=4800:2,S'],
+  ])('renames a message whose name has %s', async (_, text) => {
+    const path = (name: string) =>
+      Buffer.concat([Buffer.from(message('anna', 'cur/')), Buffer.from(name, 'latin1')]);
+    writeFileSync(path(text), gzipSync('a message'));
+    await pass();
+    renameSync(path(text), path(`${text}T`));
+    expect(await pass()).toMatchObject({ renamed: 1, sent: 0 });
+  });
+
+  it('brings what is under delivery, and lets it go', async () => {
+    writeFileSync(message('anna', 'tmp/1700000009.M9.host'), 'half');
+    await pass();
+    renameSync(
+      message('anna', 'tmp/1700000009.M9.host'),
+      message('anna', 'new/1700000009.M9.host'),
+    );
+    await pass();
+  });
+
+  it('takes sdbox, mdbox and mbox as the files that they are', async () => {
+    const dbox = message('clara', 'mailboxes/INBOX/dbox-Mails');
+    mkdirSync(dbox, { recursive: true });
+    mkdirSync(message('clara', 'storage'));
+    const files = [join(dbox, 'u.1'), message('clara', 'storage/m.1'), message('clara', 'INBOX')];
+    for (const file of files) writeFileSync(file, 'From one\n');
+    await pass();
+    for (const file of files) appendFileSync(file, 'From two\n');
+    rmSync(join(dbox, 'u.1'));
+    writeFileSync(join(dbox, 'u.2'), 'From three\n');
+    await pass();
+  });
+
+  it('brings a file with holes', async () => {
+    const path = message('anna', 'dovecot.index.cache');
+    writeFileSync(path, '');
+    truncateSync(path, 3_000_000);
+    appendFileSync(path, 'end');
+    await pass();
+  });
+
+  it('puts right what somebody edited on the target in a folder that changed', async () => {
+    await pass();
+    const there = (path: string) => join(target.root, 'anna/cur', path);
+    rmSync(there('1700000000.M0.host:2,'));
+    writeFileSync(there('1700000001.M1.host:2,'), 'edited');
+    writeFileSync(there('1900000000.M1.host:2,'), 'extra');
+    writeFileSync(message('anna', 'cur/1700000009.M9.host:2,'), 'new');
+    await pass();
+  });
+
+  it('takes a folder of 200,000 messages', { timeout: 300_000 }, async () => {
+    const folder = message('anna', '.Many/cur');
+    mkdirSync(folder, { recursive: true });
+    for (let index = 0; index < 200_000; index += 1)
+      writeFileSync(join(folder, `${index}.m:2,`), '');
+    await pass();
+    renameSync(join(folder, '4711.m:2,'), join(folder, '4711.m:2,S'));
+    rmSync(join(folder, '4712.m:2,'));
+    expect(await pass()).toMatchObject({ listed: 1, renamed: 1, removed: 1, sent: 0 });
   });
 
   it('brings a store by tar where the target has nothing, and puts right what tar missed', async () => {

@@ -344,6 +344,26 @@ describe('run', () => {
     expect(readdirSync(join(base, 'lock/run'))).toEqual([]);
   });
 
+  it.each([
+    ['mirror.pl', 'passes', 0],
+    ['mirror.pl', '', null],
+    ['another.pl', 'passes', null],
+  ])('%s receive, under a takeover that says "%s", ends with %s', async (program, word, code) => {
+    well(['lock', 'a', '90', '0']);
+    const [started, go] = [join(temporary, 'started'), join(temporary, 'go')];
+    const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
+    const words = ['sh', '-c', text, program, 'receive', started, go];
+    const running = background(['run', '1', ...words]);
+    await until(() => existsSync(started), 'the command has started');
+    expire();
+    expect(well(['lock', 'b', '90', '0', '', word])).toBe('2');
+    // Under the new number: the next takeover finds it, too.
+    const entries = readdirSync(join(base, 'lock/run'));
+    expect(entries.filter((name) => name.startsWith('2.'))).toHaveLength(code === 0 ? 1 : 0);
+    writeFileSync(go, '');
+    expect(await running.ended).toMatchObject({ code });
+  });
+
   it('is not ended by a second run that is refused', async () => {
     well(['lock', 'a', '90', '0']);
     const running = await longCommand();

@@ -36,13 +36,17 @@ put_lock() { # NUMBER HOLDER EXPIRES
 }
 
 # From the new number on no command of an older one can begin; those that run are ended, and waited for.
-lock() { # HOLDER SECONDS MINIMUM [force] -> number
+# passes: but for this end of a live pass, which goes on under the new number. Whoever asks for that
+# looks whether it is the pass that he would make.
+lock() { # HOLDER SECONDS MINIMUM [force|''] [passes] -> number
   former=$(cat "$base/lock/holder" 2>/dev/null || printf 'another run')
   code=0
   taken=$(under_state "$0" lock-state "$@") || code=$?
   if [ "$code" -eq 0 ]; then
-    end_former "$taken"
-    if ! flock -x -w 60 -o "$base/lock/flock" true; then
+    kept=
+    end_former "$taken" "\${5:-}"
+    # A pass that goes on shares the lock; nothing else is left.
+    if [ -z "$kept" ] && ! flock -x -w 60 -o "$base/lock/flock" true; then
       under_state "$0" unlock-state "$taken"
       die "a command of $former is still under way on this host" 93
     fi
@@ -83,7 +87,7 @@ run_locked() { # NUMBER COMMAND...
 }
 
 # Ends what was started under an older number and still runs: its runner is gone, or must not go on.
-end_former() { # NUMBER
+end_former() { # NUMBER [passes]
   own=$(started $$)
   for entry in "$base/lock/run"/*; do
     [ -e "$entry" ] || continue
@@ -96,6 +100,11 @@ end_former() { # NUMBER
     # Asked without a fork first: there may be hundreds, and nearly all have ended.
     [ -e "/proc/$process" ] || continue
     if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
+      if [ "\${2:-}" = passes ] && is_pass "$process"; then
+        kept=yes
+        mv -f -- "$entry" "$base/lock/run/$1.$rest"
+        continue
+      fi
       # A server that it is may have started sessions, each in a group of its own.
       groups=$(groups_below "$process" | sort -u)
       for each in $groups; do [ "$each" = "\${own%.*}" ] || end_group "$each"; done
@@ -103,6 +112,14 @@ end_former() { # NUMBER
   done
   shift
   [ "$#" -eq 0 ] || rm -f -- "$@"
+}
+
+# The end of a live pass that writes, as the door of the pass starts it.
+is_pass() { # PROCESS
+  case $(tr '\0' ' ' < "/proc/$1/cmdline" 2>/dev/null || :) in
+    *mirror.pl\ receive*|tar\ -x*/.mail-cutover.tar*) ;;
+    *) return 1 ;;
+  esac
 }
 
 groups_below() { # PROCESS -> its group, and those of all that it has started

@@ -39,7 +39,6 @@ export async function bring(context: MailContext, sources: Sources): Promise<voi
   await rsyncAside({
     source: old,
     target,
-    targetPort: migration.new.port,
     migration: migration.name,
     paths: [...sources.trees, ...sources.files],
     into: before,

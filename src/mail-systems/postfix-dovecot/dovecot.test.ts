@@ -69,6 +69,7 @@ function host(doveconf: string, found: (below: readonly string[]) => readonly st
   return {
     role: 'old',
     address: '192.0.2.1',
+    port: 22,
     async read({ argv }: Command): Promise<Result> {
       const text = argv[2] ?? '';
       const stdout = text.includes('getent')

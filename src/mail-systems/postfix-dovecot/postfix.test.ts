@@ -55,6 +55,7 @@ const tables: Readonly<Record<string, string>> = {
 const host: Host = {
   role: 'old',
   address: '192.0.2.1',
+  port: 22,
   async read({ argv }: Command): Promise<Result> {
     const [program, option = '', last = ''] = argv;
     const stdout =

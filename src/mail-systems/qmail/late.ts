@@ -69,7 +69,6 @@ async function bring(context: MailContext): Promise<number> {
         await rsyncList({
           source,
           target,
-          targetPort: migration[target.role].port,
           migration: migration.name,
           list: `${source.folder}/late/${number}.list`,
           into: `${into}.part`,
