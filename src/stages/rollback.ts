@@ -4,7 +4,7 @@ import { script } from '../hosts/command.ts';
 import { CommandFailed } from '../hosts/mail-host.ts';
 import { finishedGroup, turned } from '../mail-systems/mail-system.ts';
 import { endPasses } from '../transfer/ending.ts';
-import { restoreSteps } from './addresses.ts';
+import { fenceSteps, restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
 import { thaw } from './freeze.ts';
@@ -93,8 +93,9 @@ async function takeBack(context: StageContext): Promise<Stage> {
     has(target, 'released'),
     has(target, 'fenced'),
   ]);
-  const isCopied = context.entries().some((entry) => entry.stage === 'transfer live');
-  const mustFence = handedOver || taken || returned || isCopied;
+  // Of an earlier attempt too: those copies lie on NEW still, and a server of them would be a second one.
+  const holdsCopies = context.history().some((entry) => entry.stage === 'transfer live');
+  const mustFence = handedOver || taken || returned || holdsCopies;
   return {
     action: 'rollback',
     steps: [
@@ -160,7 +161,7 @@ async function liftFence({ old, system }: StageContext): Promise<void> {
 function addressBack(context: StageContext): readonly Step[] {
   const { migration } = context;
   const undo = migration['address-undo-command'];
-  if (migration.cutover === 'dns') return restoreSteps(context, 'all');
+  if (migration.cutover === 'dns') return [...fenceSteps(context), ...restoreSteps(context, 'all')];
   return context.state.cut && undo
     ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
     : [];

@@ -45,7 +45,7 @@ export const mostSteps: Readonly<Record<Action, number>> = {
   verify: 5,
   drain: 4,
   finish: 8,
-  rollback: 22,
+  rollback: 23,
 };
 
 export interface Fault {
