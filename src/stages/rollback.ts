@@ -60,6 +60,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
       forgetQueue(context, target, 'drop-new-queue'),
       always('close-door', 'Take down what NEW had for the mail of OLD', async () => {
         await target.edit('undo', ['door'], { purpose: 'take the door down' });
+        await target.edit('remove', ['passwords'], { purpose: 'forget the passwords noted' });
         await target.edit('remove', ['opened'], { purpose: 'note that NEW has given all back' });
         return migration.freeze.mode === 'hold'
           ? 'NEW sends what still comes to it on to OLD'

@@ -1,8 +1,17 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startProxy } from '../dns/proxy.ts';
 import { Migration } from '../e2e/migration.ts';
-import { activate, arrived, folder, type Scene, scene, send, serves } from '../faults/scene.ts';
-import { domains, mailName, network, ttl, virtualUser } from '../lab/world.ts';
+import {
+  activate,
+  arrived,
+  folder,
+  type Scene,
+  scene,
+  send,
+  serves,
+  ttlBefore,
+} from '../faults/scene.ts';
+import { domains, mailName, network, virtualUser } from '../lab/world.ts';
 
 /*
  * The hosts refuse a run that another has overtaken; a name server knows nothing of that. A runner
@@ -12,15 +21,20 @@ import { domains, mailName, network, ttl, virtualUser } from '../lab/world.ts';
 
 let here: Scene;
 
-beforeAll(async () => {
-  here = await scene();
-});
-afterAll(() => here?.end());
-
 const records = [
   { name: mailName, type: 'A', values: [network.new.v4] },
   { name: mailName, type: 'AAAA', values: [network.new.v6] },
 ];
+
+/** The TTL is low enough as it is: going back finds the zone as it should be, and has nothing to restore. */
+const dnsBy = (server: string, port: number) => [
+  { zone: domains.virtual, provider: 'rfc2136', server, port, ttl: ttlBefore, records },
+];
+
+beforeAll(async () => {
+  here = await scene({ dns: dnsBy(network.dns.v4, 53) });
+});
+afterAll(() => here?.end());
 
 const zone = async () =>
   here.lab
@@ -38,10 +52,7 @@ test('an update that comes after another run has gone back changes nothing', {
   const before = await zone();
   await activate(here);
   const proxy = await startProxy({ address: network.dns.v4, port: 53 });
-  const way = { server: proxy.address, port: proxy.port, ttl: ttl.lowered, records };
-  const sleeper = await Migration.create(lab, {
-    dns: [{ zone: domains.virtual, provider: 'rfc2136', ...way }],
-  });
+  const sleeper = await Migration.create(lab, { dns: dnsBy(proxy.address, proxy.port) });
   let group = 0;
   let answer: number | undefined;
   proxy.onUpdate = async () => {
