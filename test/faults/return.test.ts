@@ -52,13 +52,14 @@ mkdir -p /var/vmail/${domains.virtual}/fresh && chown vmail:vmail /var/vmail/${d
 
 /**
  * Shell text: what a day on NEW does to system users. carl ($1) is made there, by the number that anna has on OLD, and gets her password;
- * she takes another, as does bert, who may do more on OLD than read mail; dora is no user of mail.
+ * she takes another, as does bert, who may do more on OLD than read mail; dora is no user of mail; eric is gone.
  */
 const usersOnNew = `
 useradd -u 1001 -m -s /bin/bash -p "$(getent shadow anna | cut -d: -f2)" "$1"
 usermod -a -G bert "$1"
 for user in anna bert; do printf '%s:%s\n' "$user" other | chpasswd; done
-useradd -r -M dora`;
+useradd -r -M dora
+userdel eric`;
 
 const hashOf = async (side: 'old' | 'new', name: string) =>
   (await here.lab.host(side).mustSh('getent shadow "$1" | cut -d: -f2', [name])).trim();
@@ -81,6 +82,7 @@ test('clients that come to a stopped OLD reach NEW by POP3 and on the web; mail 
   // Waits in OLD's queue before the move: its destination does not answer.
   ids.push(await send(here, 'old', `forward@${domains.virtual}`));
   await lab.host('new').mustSh(web);
+  for (const host of ['old', 'new'] as const) await lab.host(host).mustSh('useradd -M eric');
   await activate(here);
   await migration.must('dns-cutover');
   const said = await dialogue(
@@ -130,6 +132,7 @@ test('brings back what NEW got and what was changed there', { timeout: 240_000 }
 
   expect(result.log).toContain('made: carl; new members: carl in bert; new passwords: anna');
   expect(result.log).toContain('the passwords of bert are other than on NEW, and stay as they are');
+  expect(result.log).toContain('eric stay there, though they are gone from NEW');
   expect(await hashOf('old', 'anna')).toBe(await hashOf('new', 'anna'));
   expect(await hashOf('old', 'bert')).toBe(was.bert);
   expect(await hashOf('old', carl)).toBe(was.anna);
