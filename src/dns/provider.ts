@@ -30,8 +30,13 @@ export interface DnsProvider {
    * TTL), else none. A change whose `after` is there already counts as made, so this can be repeated.
    * Throws `DnsDrift` if the zone holds something else, `UserError` if refused. Returns when the
    * place where the zone is edited shows every `after`, values and TTL.
+   *
+   * `confirm` throws if this run may change nothing any more. It is called after a look at the zone,
+   * and what is sent then is refused if anything in the zone has changed since that look. So a run that
+   * takes over, and changes the zone, has nothing to fear of one that sleeps and wakes: that one looked
+   * before, and is refused here, or looks after, and is stopped by `confirm`.
    */
-  change(changes: readonly RRsetChange[]): Promise<void>;
+  change(changes: readonly RRsetChange[], confirm: () => Promise<void>): Promise<void>;
   /**
    * Asks every authoritative server that can be found for the RRset, without recursion, and says
    * in a line each which of them answer otherwise, or can't be judged; an empty list is proof.

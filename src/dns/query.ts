@@ -40,6 +40,8 @@ export interface Reply {
   readonly answers: readonly Answer[];
   readonly authorities: readonly Answer[];
   readonly additionals: readonly Answer[];
+  /** As it came, for what `dns-packet` decodes only in part. */
+  readonly bytes: Buffer;
 }
 
 /** No usable reply came; `code` is the system's, or `ETIMEDOUT`. */
@@ -91,22 +93,25 @@ async function ask(server: ServerAddress, question: Question, options: QueryOpti
     answers: reply.answers ?? [],
     authorities: reply.authorities ?? [],
     additionals: reply.additionals ?? [],
+    bytes: reply.bytes,
   };
 }
 
 /** The declared type lacks the reply code, which the package does decode. */
 type Decoded = DecodedPacket & { rcode: string };
-type Accept = (bytes: Buffer) => Decoded | undefined;
+type Accepted = Decoded & { bytes: Buffer };
+type Accept = (bytes: Buffer) => Accepted | undefined;
 type Exchange = (
   server: ServerAddress,
   query: Buffer,
   accept: Accept,
   timeout: number,
-) => Promise<Decoded>;
+) => Promise<Accepted>;
 
 /** The reply, or `undefined` if these bytes do not answer our question. */
-function decode(bytes: Buffer, id: number, question: Question): Decoded | undefined {
-  const reply = tryDecode(bytes);
+function decode(bytes: Buffer, id: number, question: Question): Accepted | undefined {
+  const decoded = tryDecode(bytes);
+  const reply = decoded && { ...decoded, bytes };
   if (!reply?.flag_qr || reply.id !== id) return undefined;
   const [asked] = reply.questions ?? [];
   // Some servers leave the question out of a refusal.

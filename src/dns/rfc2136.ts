@@ -18,9 +18,13 @@ import { DnsDrift, type DnsProvider, type RRset, type RRsetChange } from './prov
 import { NoReply, query, type Reply } from './query.ts';
 import { absoluteName, absoluteValue, canonicalName } from './rdata.ts';
 import { refusal } from './refusal.ts';
+import { soaData } from './soa.ts';
 
-/** Seconds for one update, and for the primary to show what it has accepted. */
-const limits = { update: 15, readBack: 5 };
+/**
+ * Seconds for one update, and for the primary to show what it has accepted; and how often an update is
+ * sent anew because something else in the zone changed meanwhile.
+ */
+const limits = { update: 15, readBack: 5, tries: 5 };
 
 /**
  * A zone whose primary takes dynamic updates (RFC 2136) signed with TSIG: BIND, Knot and others.
@@ -59,24 +63,36 @@ class Rfc2136 implements DnsProvider {
     return this.#readAt(await this.#primary(), name, type);
   }
 
-  async change(changes: readonly RRsetChange[]): Promise<void> {
+  async change(changes: readonly RRsetChange[], confirm: () => Promise<void>): Promise<void> {
     const wanted = changes.map((change) => this.#checked(change));
     const key = this.#demandKey();
     const primary = await this.#primary();
-    const found = await this.#readAll(primary, wanted);
-    const pending = wanted.filter(({ after }, i) => !sameRRset(found[i] ?? after, after));
-    if (pending.length === 0) return;
-    const drift = driftOf(wanted, found, pending);
-    if (drift) throw new DnsDrift(drift);
+    let version: string | undefined = await this.#version(primary);
+    for (let left = limits.tries; ; left -= 1) {
+      const found = await this.#readAll(primary, wanted);
+      const pending = wanted.filter(({ after }, i) => !sameRRset(found[i] ?? after, after));
+      if (pending.length === 0) return;
+      const drift = driftOf(wanted, found, pending);
+      if (drift) throw new DnsDrift(drift);
 
-    const outcome = await nsupdate(key, this.#message(primary, wanted, pending), limits.update);
-    if (outcome.code === 'NXRRSET' || outcome.code === 'YXRRSET') {
-      const now = await this.#readAll(primary, wanted);
-      throw new DnsDrift(driftOf(wanted, now, pending) ?? unseenDrift(pending));
+      await confirm();
+      const message = this.#message(primary, wanted, pending, version);
+      const outcome = await nsupdate(key, message, limits.update);
+      if (outcome.code === 'NXRRSET' || outcome.code === 'YXRRSET') {
+        const now = await this.#readAll(primary, wanted);
+        const meanwhile = driftOf(wanted, now, pending);
+        if (meanwhile) throw new DnsDrift(meanwhile);
+        const next = await this.#version(primary);
+        if (version === undefined) throw new DnsDrift(unseenDrift(pending));
+        if (left === 0) throw this.#restless();
+        // Not the zone changed: the server holds another SOA than it shows.
+        version = next === version ? undefined : next;
+        continue;
+      }
+      if (outcome.code === unknownOutcome && (await this.#shows(primary, wanted))) return;
+      if ('output' in outcome) throw refusal(outcome.code, outcome.output, this.#context(key));
+      return this.#confirm(primary, wanted);
     }
-    if (outcome.code === unknownOutcome && (await this.#shows(primary, wanted))) return;
-    if ('output' in outcome) throw refusal(outcome.code, outcome.output, this.#context(key));
-    await this.#confirm(primary, wanted);
   }
 
   /**
@@ -139,15 +155,21 @@ class Rfc2136 implements DnsProvider {
     return { before, after };
   }
 
-  /** One update message: prerequisites on all RRsets, then each new RRset in place of the old one. */
+  /**
+   * One update message: prerequisites on the version of the zone and on all RRsets, then each new RRset
+   * in place of the old one.
+   */
   #message(
     primary: NameServer,
     wanted: readonly RRsetChange[],
     pending: readonly RRsetChange[],
+    version: string | undefined,
   ): string[] {
+    const zone = absoluteName(this.zone);
     return [
       `server ${primary.address} ${primary.port}`,
-      `zone ${absoluteName(this.zone)}`,
+      `zone ${zone}`,
+      ...(version === undefined ? [] : [`prereq yxrrset ${zone} IN SOA ${version}`]),
       ...wanted.flatMap((change) =>
         prerequisites(pending.includes(change) ? change.before : change.after),
       ),
@@ -182,6 +204,25 @@ class Rfc2136 implements DnsProvider {
 
   #readAll(primary: NameServer, changes: readonly RRsetChange[]): Promise<RRset[]> {
     return Promise.all(changes.map(({ after }) => this.#readAt(primary, after.name, after.type)));
+  }
+
+  /**
+   * The zone's SOA record, of which every change raises the serial (RFC 2136 section 3.6). A change that
+   * demands it (section 2.4.2) is refused once the zone has changed.
+   */
+  async #version(primary: NameServer): Promise<string> {
+    const reply = await this.#ask(primary, this.zone, 'SOA');
+    const soa = reply.aa ? soaData(reply.bytes) : undefined;
+    if (soa) return soa;
+    throw new UserError(
+      `${this.#server} shows no SOA record of ${this.zone}: it is not the primary of the zone. Correct \`server\`.`,
+    );
+  }
+
+  #restless(): UserError {
+    return new UserError(
+      `Zone ${this.zone} changes so often that no update got in between (${limits.tries + 1} tries). Nothing was changed: run the stage again.`,
+    );
   }
 
   async #readAt(primary: NameServer, name: string, type: string): Promise<RRset> {

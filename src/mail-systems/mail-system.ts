@@ -135,6 +135,11 @@ export interface MailSystem {
   /** A stable text of the configuration that a reviewer approves; changes when it changes. */
   fingerprint(host: MailHost, context: MailContext): Promise<string>;
   steps(stage: MailStage, context: MailContext): Promise<readonly Step[]>;
+  /**
+   * Brings accounts of the host's own system that were made or changed on the source to the target, on the way
+   * back: `early`, while the source serves, and once more in its freeze. Of systems whose users are such.
+   */
+  accountsBack?(context: MailContext, when: 'early' | 'frozen'): readonly Step[];
   /** Carries ports of the source on to the target for late clients; of systems that can. */
   carry?(context: MailContext): readonly Step[];
   /** Mail in the queue of `host` that belongs to this migration's domains. */

@@ -4,7 +4,9 @@ import { cachesForgetAt, mayFreezeAt, type TtlLowering } from '../dns/ttl.ts';
 import type { Entry } from '../engine/journal.ts';
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { confirmLock } from './ownership.ts';
 import type { StageContext } from './stage.ts';
+import { always } from './steps.ts';
 
 /** Seconds that the authoritative servers are given to publish a change, and between two looks. */
 const publishSeconds = 120;
@@ -56,7 +58,7 @@ export function lowerTtlSteps(context: StageContext): readonly Step[] {
         await context.note({ step: savedStep, data: { ...before } });
       }
       const after = isLow(before, loweredTtl) ? before : { ...before, ttl: loweredTtl };
-      if (after !== before) await provider.change([{ before, after }]);
+      if (after !== before) await provider.change([{ before, after }], holdsLock(context));
       await untilPublished(provider, after);
       await context.note({ step: publishedStep, data: { name: record.name, type: record.type } });
       if (before.values.length === 0) return 'does not exist yet';
@@ -147,7 +149,7 @@ export function cutoverSteps(context: StageContext): readonly Step[] {
             throw new UserError(`${record.name} ${record.type} was never saved. Run prepare first`);
           return { before, after: wanted(record) };
         });
-        await provider.change(changes);
+        await provider.change(changes, holdsLock(context));
         for (const { after } of changes) await untilPublished(provider, after);
         await context.note({ step: cutStep, data: { zone: zone.zone } });
         const forgotten = cachesForgetAt(new Date(), zone.ttl);
@@ -186,13 +188,80 @@ export function restoreSteps(context: StageContext, what: 'all' | 'ttl'): readon
         async do() {
           const now = await provider.read(record.name, record.type);
           const after = await goal();
-          await provider.change([{ before: now, after }]);
+          await provider.change([{ before: now, after }], holdsLock(context));
           await untilPublished(provider, after);
           return `TTL ${after.ttl} s`;
         },
       },
     ];
   });
+}
+
+/**
+ * `rollback`, before it puts anything back: a change that an overtaken run has prepared, and not sent yet,
+ * is void from now on. The zone gets a new version, also where its records are what they should be, and
+ * whatever looked at it before is refused (`DnsProvider.change`).
+ */
+export function fenceSteps(context: StageContext): readonly Step[] {
+  const { log, migration } = context;
+  if (!context.entries().some(({ stage }) => stage === 'dns-cutover')) return [];
+  return migration.dns.flatMap(({ zone, records }, index) => {
+    const provider = context.dns[index];
+    const [first] = records;
+    if (!provider || !first) return [];
+    return [
+      always(
+        `fence-dns-${zone}`,
+        `Make void what another run may still send for ${zone}`,
+        async () => {
+          const found = await Promise.all(
+            records.map(({ name, type }) => provider.read(name, type)),
+          );
+          const present = found.find(({ values }) => values.length > 0);
+          if (present) {
+            await renewZone(context, provider, present, {
+              ...present,
+              ttl: neighbour(present.ttl),
+            });
+            return undefined;
+          }
+          // Nothing of ours is there to be written again: a note beside it comes and goes.
+          const note = { name: first.name, type: 'TXT', ttl: 0, values: [] };
+          try {
+            await renewZone(context, provider, note, {
+              ...note,
+              ttl: 60,
+              values: ['mail-cutover'],
+            });
+          } catch (error) {
+            if (!(error instanceof UserError)) throw error;
+            log.warning(`${error.message} A run that sleeps might still change ${zone}: end it`);
+          }
+          return undefined;
+        },
+      ),
+    ];
+  });
+}
+
+/** Writes an RRset otherwise and again as it was. A server passes over an update that changes nothing. */
+async function renewZone(
+  context: StageContext,
+  provider: DnsProvider,
+  before: RRset,
+  after: RRset,
+): Promise<void> {
+  await provider.change([{ before, after }], holdsLock(context));
+  await provider.change([{ before: after, after: before }], holdsLock(context));
+}
+
+function neighbour(ttl: number): number {
+  return ttl > 1 ? ttl - 1 : ttl + 1;
+}
+
+/** The hosts guard only themselves: before the DNS is changed they are asked whether this run still may. */
+function holdsLock(context: StageContext): () => Promise<void> {
+  return () => confirmLock(context);
 }
 
 /** Waits until every authoritative server answers with the RRset. */

@@ -2,6 +2,7 @@ import { getExecOutput } from '@actions/exec';
 import { UserError } from '../errors.ts';
 import { cutoverSteps } from './addresses.ts';
 import { withoutOld } from './dead.ts';
+import { confirmLock } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
@@ -13,7 +14,13 @@ export async function dnsCutover(context: StageContext): Promise<Stage> {
   const words = migration['address-command'] ?? [];
   return {
     action: 'dns-cutover',
-    steps: [...dead, always('move-address', 'Move the address to NEW', () => runOnRunner(words))],
+    steps: [
+      ...dead,
+      always('move-address', 'Move the address to NEW', async () => {
+        await confirmLock(context);
+        return runOnRunner(words);
+      }),
+    ],
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
-import { script } from '../hosts/command.ts';
+import { command, script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import type { StageContext } from './stage.ts';
@@ -43,4 +43,11 @@ export async function has(host: MailHost, mark: string): Promise<boolean> {
     }),
   );
   return result.code === 0;
+}
+
+/** Throws if another run has taken the lock over: for changes that are made elsewhere than on the hosts. */
+export async function confirmLock({ old, new: fresh, dead }: StageContext): Promise<void> {
+  const look = command(['true'], { purpose: 'look whether this run still has the lock' });
+  const hosts = [old, fresh].filter(({ role }) => role !== dead);
+  await Promise.all(hosts.map((host) => host.change(look)));
 }

@@ -24,12 +24,14 @@ export async function returnSteps(context: StageContext): Promise<readonly Step[
   return [
     ...until(isGivenBack, [
       serves(context),
+      ...(system.accountsBack?.(context, 'early') ?? []),
       ...(isHold ? await system.steps('door', context) : []),
       unseal(context),
       always('copy-back-live', 'Copy back what changed, while NEW serves', () =>
         copyBack(context, true),
       ),
       ...(await freezeSteps(context)),
+      ...(system.accountsBack?.(context, 'frozen') ?? []),
       ...(await system.steps('queue', context)),
       ...(isHold ? [] : [forgetQueue(context, target, 'drop-old-queue')]),
       always('copy-back', 'Copy back what changed since', () => copyBack(context, false)),

@@ -4,7 +4,7 @@ import { script } from '../hosts/command.ts';
 import { CommandFailed } from '../hosts/mail-host.ts';
 import { finishedGroup, turned } from '../mail-systems/mail-system.ts';
 import { endPasses } from '../transfer/ending.ts';
-import { restoreSteps } from './addresses.ts';
+import { fenceSteps, restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
 import { runOnRunner } from './dns-cutover.ts';
 import { thaw } from './freeze.ts';
@@ -60,6 +60,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
       forgetQueue(context, target, 'drop-new-queue'),
       always('close-door', 'Take down what NEW had for the mail of OLD', async () => {
         await target.edit('undo', ['door'], { purpose: 'take the door down' });
+        await target.edit('remove', ['passwords'], { purpose: 'forget the passwords noted' });
         await target.edit('remove', ['opened'], { purpose: 'note that NEW has given all back' });
         return migration.freeze.mode === 'hold'
           ? 'NEW sends what still comes to it on to OLD'
@@ -93,8 +94,9 @@ async function takeBack(context: StageContext): Promise<Stage> {
     has(target, 'released'),
     has(target, 'fenced'),
   ]);
-  const isCopied = context.entries().some((entry) => entry.stage === 'transfer live');
-  const mustFence = handedOver || taken || returned || isCopied;
+  // Of an earlier attempt too: those copies lie on NEW still, and a server of them would be a second one.
+  const holdsCopies = context.history().some((entry) => entry.stage === 'transfer live');
+  const mustFence = handedOver || taken || returned || holdsCopies;
   return {
     action: 'rollback',
     steps: [
@@ -160,7 +162,7 @@ async function liftFence({ old, system }: StageContext): Promise<void> {
 function addressBack(context: StageContext): readonly Step[] {
   const { migration } = context;
   const undo = migration['address-undo-command'];
-  if (migration.cutover === 'dns') return restoreSteps(context, 'all');
+  if (migration.cutover === 'dns') return [...fenceSteps(context), ...restoreSteps(context, 'all')];
   return context.state.cut && undo
     ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
     : [];

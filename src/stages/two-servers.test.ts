@@ -44,6 +44,8 @@ interface World {
   readonly state: State;
   /** A live pass was begun since the last rollback. */
   readonly copied: boolean;
+  /** NEW holds copies of the mailboxes, from this attempt or an earlier one. */
+  readonly holds: boolean;
 }
 
 const beginning: World = {
@@ -52,10 +54,11 @@ const beginning: World = {
   serves: { old: true, new: false },
   state: start,
   copied: false,
+  holds: false,
 };
 
-const keyOf = ({ old, new: target, serves, state, copied }: World) =>
-  JSON.stringify([[...old].sort(), [...target].sort(), serves, state, copied]);
+const keyOf = ({ old, new: target, serves, state, copied, holds }: World) =>
+  JSON.stringify([[...old].sort(), [...target].sort(), serves, state, copied, holds]);
 
 /** The runner is gone: no call does anything any more, cleaning up neither. */
 class Killed extends Error {}
@@ -72,6 +75,7 @@ interface Fault {
 class Twins {
   readonly marks: { old: Set<Mark>; new: Set<Mark> };
   readonly serves: { old: boolean; new: boolean };
+  readonly #holds: boolean;
   changes = 0;
   #fault: Fault | undefined;
   #left = Number.POSITIVE_INFINITY;
@@ -79,6 +83,7 @@ class Twins {
   constructor(world: World, fault?: Fault) {
     this.marks = { old: new Set(world.old), new: new Set(world.new) };
     this.serves = { ...world.serves };
+    this.#holds = world.holds;
     this.#fault = fault;
   }
 
@@ -171,6 +176,11 @@ class Twins {
           if (word === 'remove') marks.delete(args[0] as Mark);
           if (word === 'stop') marks.add('undo/finished');
           if (word === 'undo') marks.delete(`undo/${args[0]}` as Mark);
+          // NEW's own services start again, over whatever mailboxes are there.
+          if (word === 'undo' && args[0] === 'fence' && side === 'new') {
+            marks.delete('fenced');
+            this.serves.new = this.#holds;
+          }
           if (word === 'put') marks.add(args[0] as Mark);
           if (word === 'dismantle') {
             if (!marks.has('fenced')) throw new Error('this host is not fenced');
@@ -319,7 +329,8 @@ async function run(
   mode: 'hold' | 'stop',
   fault?: Fault,
 ): Promise<Ran> {
-  const twins = new Twins(world, fault);
+  const holds = world.holds || action === 'transfer live';
+  const twins = new Twins({ ...world, holds }, fault);
   const [name, pass = 'live'] = action.split(' ') as [keyof typeof stages, 'live' | 'final'];
   const state = observed(world);
   const [old, fresh] = [twins.host('old'), twins.host('new')];
@@ -339,8 +350,7 @@ async function run(
     inputs: { pass, planDigest: 'd' },
     ...{ old, new: fresh, source: old, target: fresh, state, log: quiet, dns: [], erase: false },
     entries: () => (copied ? [{ stage: 'transfer live' } as Entry] : []),
-    // The twins have no clock: caches have always forgotten.
-    history: () => [],
+    history: () => (holds ? [{ stage: 'transfer live' } as Entry] : []),
     note: async () => undefined,
     system: {
       contents: async () => ({ stores: [], carried: [], bookkeeping: [] }),
@@ -378,6 +388,7 @@ async function run(
         ? { ...state, returning: true as const }
         : state,
     copied: copied && !isBack,
+    holds,
   };
   return { world: next, ended, changes: twins.changes };
 }

@@ -4,17 +4,37 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ZoneConfig } from '../../src/config/schema.ts';
-import { DnsDrift, type DnsProvider, type RRset } from '../../src/dns/provider.ts';
+import {
+  DnsDrift,
+  type DnsProvider,
+  type RRset,
+  type RRsetChange,
+} from '../../src/dns/provider.ts';
 import { query } from '../../src/dns/query.ts';
 import { createRfc2136 } from '../../src/dns/rfc2136.ts';
 import { UserError } from '../../src/errors.ts';
 import { startProxy } from './proxy.ts';
 import { key, type ServerKind, type Site, startSite, wrongSecret, zones } from './servers.ts';
 
+/** Nobody takes over, where a test does not say otherwise. */
+interface ProviderUnderTest extends DnsProvider {
+  change(changes: readonly RRsetChange[], confirm?: () => Promise<void>): Promise<void>;
+}
+
+function alwaysConfirmed(provider: DnsProvider): ProviderUnderTest {
+  return {
+    zone: provider.zone,
+    read: (name, type) => provider.read(name, type),
+    change: (changes, confirm = async () => {}) => provider.change(changes, confirm),
+    lagging: (expected) => provider.lagging(expected),
+    verifyAccess: async () => provider.verifyAccess?.(),
+  };
+}
+
 /** What every server that takes RFC 2136 updates must do for the provider to keep its promises. */
 export function providerSuite(label: string, kind: ServerKind): void {
   let site: Site;
-  let provider: DnsProvider;
+  let provider: ProviderUnderTest;
   let names = 0;
 
   beforeAll(async () => {
@@ -32,7 +52,7 @@ export function providerSuite(label: string, kind: ServerKind): void {
       credential?: string | undefined;
       records?: ZoneConfig['records'];
     } = {},
-  ): DnsProvider {
+  ): ProviderUnderTest {
     const zone: ZoneConfig = {
       zone: over.zone ?? zones.open,
       provider: 'rfc2136',
@@ -43,7 +63,9 @@ export function providerSuite(label: string, kind: ServerKind): void {
     };
     // The names of the zone lead to the loopback; nothing is looked up elsewhere.
     const network = { addresses: async () => [], nameServerPort: site.primary.port };
-    return createRfc2136(zone, 'credential' in over ? over.credential : credential, network);
+    return alwaysConfirmed(
+      createRfc2136(zone, 'credential' in over ? over.credential : credential, network),
+    );
   }
 
   /** A name that no other test uses. */
@@ -289,6 +311,71 @@ export function providerSuite(label: string, kind: ServerKind): void {
     });
   });
 
+  describe(`${label}: a run that another has overtaken`, () => {
+    const stopped = new UserError('lock 1 was taken over by lock 2');
+
+    async function planned() {
+      const before = await seeded('A', 60, '10.77.0.11');
+      return { before, after: { ...before, values: ['10.77.0.12'] } };
+    }
+
+    it('sends nothing once it is told so', async () => {
+      const { before, after } = await planned();
+      const refused = provider.change([{ before, after }], async () => {
+        throw stopped;
+      });
+      await expect(refused).rejects.toBe(stopped);
+      expect(await provider.read(before.name, 'A')).toEqual(before);
+    });
+
+    it('is refused by the server if the other one changed the zone, though not these records', async () => {
+      const { before, after } = await planned();
+      let looks = 0;
+      const refused = provider.change([{ before, after }], async () => {
+        looks += 1;
+        // The other one comes after this look: it changes the records and takes the change back.
+        if (looks === 2) throw stopped;
+        await provider.change([{ before, after: { ...before, ttl: 59 } }]);
+        await provider.change([{ before, after: before }]);
+      });
+      await expect(refused).rejects.toBe(stopped);
+      expect(await provider.read(before.name, 'A')).toEqual(before);
+    });
+
+    it('is one that nobody overtook if others change other records: it goes on', async () => {
+      const { before, after } = await planned();
+      let looks = 0;
+      await provider.change([{ before, after }], async () => {
+        looks += 1;
+        if (looks < 3) await seeded('A', 60, '10.77.0.99');
+      });
+      expect(looks).toBe(3);
+      expect(await provider.read(before.name, 'A')).toEqual(after);
+    });
+
+    it('changes a zone whose server shows another serial than it holds, after another look', async () => {
+      const { before, after } = await planned();
+      const proxy = await startProxy(site.primary);
+      proxy.onReply = withOtherSerial;
+      let looks = 0;
+      await at(proxy).change([{ before, after }], async () => {
+        looks += 1;
+      });
+      expect([looks, proxy.updates]).toEqual([2, 2]);
+      expect(await provider.read(before.name, 'A')).toEqual(after);
+      proxy.close();
+    });
+
+    it('gives up where the zone never rests', async () => {
+      const { before, after } = await planned();
+      const refused = provider.change([{ before, after }], async () => {
+        await seeded('A', 60, '10.77.0.99');
+      });
+      expect(await refusalOf(refused)).toContain('changes so often');
+      expect(await provider.read(before.name, 'A')).toEqual(before);
+    });
+  });
+
   describe(`${label}: refused, in one line with the cure`, () => {
     const change = () => {
       const after = set(fresh(), 'A', 60, '10.77.0.12');
@@ -481,6 +568,13 @@ export function providerSuite(label: string, kind: ServerKind): void {
       expect(lines.join()).toContain('127.0.0.1: no answer, connection refused');
     });
   });
+}
+
+/** As servers do that sign a copy of the zone, or count the serial anew. The serial stands before REFRESH. */
+function withOtherSerial(reply: Buffer): Buffer {
+  const at = reply.indexOf(Buffer.from('00000e1000000258', 'hex'));
+  if (at >= 0) reply.writeUInt32BE(4_000_000_000, at - 4);
+  return reply;
 }
 
 /** Command line and environment of every process, as far as it can be seen. */

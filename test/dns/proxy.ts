@@ -11,6 +11,8 @@ export interface Proxy extends ServerAddress {
   onUpdate: () => Promise<Verdict>;
   /** Called when the server has answered an update, before the reply is handed on. */
   onUpdated: () => Promise<void>;
+  /** What the client gets of a reply. Default: all of it as it is. */
+  onReply: (reply: Buffer) => Buffer;
   updates: number;
   close(): void;
 }
@@ -43,7 +45,7 @@ export async function startProxy(target: ServerAddress, host = '127.0.0.1'): Pro
     onMessages(upstream, async (message) => {
       if (update) await proxy.onUpdated();
       if (verdict === 'drop-reply') client.destroy();
-      else client.write(message);
+      else client.write(proxy.onReply(message));
     });
   });
   server.listen(0, host);
@@ -55,6 +57,7 @@ export async function startProxy(target: ServerAddress, host = '127.0.0.1'): Pro
     port: address.port,
     onUpdate: async () => 'pass',
     onUpdated: async () => {},
+    onReply: (reply) => reply,
     updates: 0,
     close: () => {
       server.close();

@@ -54,7 +54,7 @@ function secretOf(text: string): string {
 
 const zoneText = (zone: string) => `$ORIGIN ${zone}.
 $TTL 300
-@ IN SOA ns1 hostmaster 1 3600 600 86400 60
+@ IN SOA ns1 host\\.master 1 3600 600 86400 60
 @ IN NS ns1
 @ IN NS ${zone === zones.lost ? 'ns.nowhere.invalid.' : 'ns2'}
 ns1 IN A 127.0.0.1

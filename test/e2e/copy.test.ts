@@ -127,8 +127,15 @@ describe('provision: copy', () => {
 
   it('serves on NEW as OLD did', async () => {
     await migration.must('transfer', { pass: 'live' });
+    // After `prepare`: a password is changed, and a user is made.
+    await lab
+      .host('old')
+      .mustSh(`printf 'anna:later\\n' | chpasswd; useradd -m -s /bin/bash -p "$1" carl`, [
+        (await lab.host('old').mustSh('getent shadow bert')).split(':')[1] ?? '',
+      ]);
     await migration.must('freeze');
-    await migration.must('transfer', { pass: 'final' });
+    const final = await migration.must('transfer', { pass: 'final' });
+    expect(final.log).toContain('made: carl; new passwords: anna');
     await migration.must('activate');
     await migration.must('verify');
     const target = lab.host('new');
@@ -154,10 +161,11 @@ describe('provision: copy', () => {
       );
     }
     expect(
-      await target.mustSh(`doveadm auth test ${virtualUser(1)} "$1"; doveadm auth test anna "$1"`, [
-        password,
-      ]),
-    ).toMatch(/succeeded[\s\S]*succeeded/);
+      await target.mustSh(
+        `doveadm auth test ${virtualUser(1)} "$1"; doveadm auth test carl "$1"; doveadm auth test anna later`,
+        [password],
+      ),
+    ).toMatch(/succeeded[\s\S]*succeeded[\s\S]*succeeded/);
     expect(
       await target.mustSh(
         'find /var/vmail /home/anna/Maildir ! -user vmail ! -user anna -printf "%p\\n" | head',

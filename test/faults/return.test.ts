@@ -22,6 +22,7 @@ import {
  */
 
 const user = virtualUser(1);
+const carl = 'carl';
 
 let here: Scene;
 const ids: string[] = [];
@@ -49,6 +50,20 @@ printf '%s\\n' "u002@${domains.virtual}:{PLAIN}other::::::" >> "$2"
 mkdir -p /var/vmail/${domains.virtual}/fresh && chown vmail:vmail /var/vmail/${domains.virtual}/fresh
 `;
 
+/**
+ * Shell text: what a day on NEW does to system users. carl ($1) is made there, by the number that anna has on OLD, and gets her password;
+ * she takes another, as does bert, who may do more on OLD than read mail; dora is no user of mail; eric is gone.
+ */
+const usersOnNew = `
+useradd -u 1001 -m -s /bin/bash -p "$(getent shadow anna | cut -d: -f2)" "$1"
+usermod -a -G bert "$1"
+for user in anna bert; do printf '%s:%s\n' "$user" other | chpasswd; done
+useradd -r -M dora
+userdel eric`;
+
+const hashOf = async (side: 'old' | 'new', name: string) =>
+  (await here.lab.host(side).mustSh('getent shadow "$1" | cut -d: -f2', [name])).trim();
+
 /** Shell text: what clients see of a mailbox ($1), everything that they key their caches by. */
 const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags date.saved' mailbox '*' all | sort
 doveadm -f tab mailbox status -u "$1" 'messages uidvalidity uidnext' '*' | sort
@@ -67,6 +82,7 @@ test('clients that come to a stopped OLD reach NEW by POP3 and on the web; mail 
   // Waits in OLD's queue before the move: its destination does not answer.
   ids.push(await send(here, 'old', `forward@${domains.virtual}`));
   await lab.host('new').mustSh(web);
+  for (const host of ['old', 'new'] as const) await lab.host(host).mustSh('useradd -M eric');
   await activate(here);
   await migration.must('dns-cutover');
   const said = await dialogue(
@@ -86,7 +102,11 @@ test('clients that come to a stopped OLD reach NEW by POP3 and on the web; mail 
 test('brings back what NEW got and what was changed there', { timeout: 240_000 }, async () => {
   const { lab, migration } = here;
   const [early = ''] = ids.splice(0);
-  for (const to of [user, special.localUsers[0], special.atticUsers[0]])
+  await lab.host('new').mustSh(usersOnNew, [carl]);
+  await lab.host('old').mustSh('usermod -a -G sudo bert');
+  const was = { anna: await hashOf('old', 'anna'), bert: await hashOf('old', 'bert') };
+  const carls = `${carl}@${domains.local}`;
+  for (const to of [user, special.localUsers[0], special.atticUsers[0], carls])
     ids.push(await send(here, 'new', to));
   for (const id of ids) await arrived(here, 'new', id);
   away = await send(here, 'new', `forward@${domains.virtual}`);
@@ -109,6 +129,32 @@ test('brings back what NEW got and what was changed there', { timeout: 240_000 }
   const zone = await lab.host('dns').mustSh(`dig +short @${network.dns.v4} ${mailName} A`);
   expect(zone.trim()).toBe(network.old.v4);
   expect(await lab.host('old').mustSh('ls /etc/systemd/system')).not.toContain('carry');
+
+  expect(result.log).toContain('made: carl; new members: carl in bert; new passwords: anna');
+  expect(result.log).toContain('the passwords of bert are other than on NEW, and stay as they are');
+  expect(result.log).toContain('eric stay there, though they are gone from NEW');
+  expect(await hashOf('old', 'anna')).toBe(await hashOf('new', 'anna'));
+  expect(await hashOf('old', 'bert')).toBe(was.bert);
+  expect(await hashOf('old', carl)).toBe(was.anna);
+  expect(await lab.host('old').mustSh('id -nG carl; getent passwd dora || :')).toBe('carl bert\n');
+  for (const [name, secret] of [
+    ['anna', 'other'],
+    [carl, password],
+  ] as const)
+    expect(
+      await dialogue(network.old.v4, 995, [`USER ${name}`, `PASS ${secret}`, 'QUIT'], true),
+    ).toEqual([expect.any(String), '+OK', '+OK Logged in.', expect.any(String)]);
+  const secrets = await lab
+    .host('old')
+    .mustSh('find "$1"/undo/returned -type f -perm /077; cat "$1"/journal.jsonl', [folder]);
+  for (const hash of [was.anna, was.bert, await hashOf('old', 'anna')])
+    expect(secrets).not.toContain(hash);
+  expect(secrets).toMatch(/^\{/);
+  expect((await lab.host('new').sh('[ -e "$1/passwords" ]', [folder])).code).toBe(1);
+  // Taken back: what owns mail stays.
+  const { stderr } = await lab.host('old').sh('"$1"/bin/hostctl undo returned', [folder]);
+  expect(stderr).toContain('user carl stays: it owns');
+  expect(await hashOf('old', 'anna')).toBe(was.anna);
 });
 
 test('leaves a second attempt that goes through', { timeout: 240_000 }, async () => {

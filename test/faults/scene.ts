@@ -25,7 +25,7 @@ export const folder = '/var/lib/mail-cutover/orchard';
 export type Side = 'old' | 'new';
 
 /** Seconds for which caches may keep an answer before the migration; most waits are for this. */
-const ttlBefore = ttl.lowered + 1;
+export const ttlBefore = ttl.lowered + 1;
 
 export async function scene(changes: Record<string, unknown> = {}): Promise<Scene> {
   const { lab } = await startMailLab({ mailboxes: 6, messagesPerMailbox: 10, ttl: ttlBefore });

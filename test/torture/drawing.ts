@@ -40,12 +40,12 @@ export const mostSteps: Readonly<Record<Action, number>> = {
   'transfer live': 1,
   freeze: 7,
   'transfer final': 3,
-  activate: 7,
+  activate: 8,
   'dns-cutover': 1,
   verify: 5,
   drain: 4,
   finish: 8,
-  rollback: 22,
+  rollback: 26,
 };
 
 export interface Fault {

@@ -4,7 +4,9 @@ export const accounts = String.raw`# --- accounts ------------------------------
 #   group:NAME:NUMBER
 #   user:NAME:NUMBER:GROUP:HOME:SHELL:MODE:OWNER:HOMEGROUP:HASH:LAST:MIN:MAX:WARN:INACTIVE:EXPIRE:GECOS
 #   member:GROUP:USER
-# NUMBER is taken where it is free. MODE is - where no home is wanted. What exists is left alone.
+#   password:NAME:HASH:LAST
+# NUMBER is taken where it is free. MODE is - where no home is wanted. What exists is left alone,
+# but for a password.
 edit_accounts() { # GROUP TREE...: TREEs may come to hold what a user owns
   group=$1; shift
   trees=$(printf '%s\n' "$@")
@@ -13,6 +15,7 @@ edit_accounts() { # GROUP TREE...: TREEs may come to hold what a user owns
       group) add_group "$name" "$number" < /dev/null ;;
       member) add_member "$name" "$number" < /dev/null ;;
       user) add_user < /dev/null ;;
+      password) set_password "$name" "$number" "$primary" < /dev/null ;;
     esac
   done
 }
@@ -57,6 +60,46 @@ add_user() {
     chown -- "$owner:$homegroup" "$home"
     chmod -- "$mode" "$home"
   fi
+}
+
+set_password() { # NAME HASH LAST
+  if ! recorded "$group" "password-$1"; then
+    before=$(getent shadow -- "$1")
+    printf '%s\n' "$before" | cut -d: -f2,3 | record "$group" "password-$1" password "$1"
+  fi
+  write_password "$@"
+}
+
+write_password() { # NAME HASH LAST
+  printf '%s:%s\n' "$1" "$2" | chpasswd -e
+  [ -z "$3" ] || chage -d "$3" "$1"
+}
+
+undo_password() { # NAME BEFORE
+  if ! getent passwd "$1" > /dev/null; then return 0; fi
+  IFS=: read -r hash last < "$2"
+  write_password "$1" "$hash" "$last"
+}
+
+# passwords: the hash of each regular user when this host began to serve, as shadow(5) has it; what is
+# other later was changed here.
+note_passwords() {
+  hashes=$(passwords_now)
+  printf '%s\n' "$hashes" | put "$base/passwords"
+}
+
+passwords_now() { # login.defs(5), UID_MIN and UID_MAX of Debian
+  awk -F: 'NR == FNR { if ($3 >= 1000 && $3 < 60000) regular[$1]; next } $1 in regular { print $1 ":" $2 }' /etc/passwd /etc/shadow
+}
+
+# -> "changed NAME", "gone NAME"; no hash. 44: nothing was noted.
+compare_passwords() {
+  [ -e "$base/passwords" ] || exit 44
+  hashes=$(passwords_now)
+  printf '%s\n' "$hashes" | awk -F: '
+    NR == FNR { now[$1] = $2; there[$1]; next }
+    $1 != "" && !($1 in there) { print "gone " $1; next }
+    $1 != "" && now[$1] != $2 { print "changed " $1 }' - "$base/passwords"
 }
 
 # A user who owns mail here stays: the next user to get the number could read it.

@@ -120,7 +120,7 @@ clean_up() { # GROUP
   for group in "$base"/undo/*; do
     if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
   done
-  rm -rf -- "$base/queue" "$base/seal" "$base/reserve"
+  rm -rf -- "$base/queue" "$base/seal" "$base/reserve" "$base/passwords"
   durable "$base"
 }
 

@@ -34,6 +34,7 @@ undo_one() { # DIRECTORY
       undo_tree "$1" "$what" "$base/undo/saved/$group-$id" ;;
     group) undo_group_account "$what" ;;
     user) undo_user "$1" "$what" ;;
+    password) undo_password "$what" "$1/before" ;;
     member)
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
     queue) move_queue "$base/queue" "$what" ;;

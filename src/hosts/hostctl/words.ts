@@ -68,6 +68,8 @@ perform() { # WORD...
     block) edit_block "$@" ;;
     tree) edit_tree "$@" ;;
     accounts) edit_accounts "$@" ;;
+    note-passwords) note_passwords ;;
+    compare-passwords) compare_passwords ;;
     stop) edit_stop "$@" ;;
     serve) edit_serve "$@" ;;
     queue) edit_queue "$@" ;;

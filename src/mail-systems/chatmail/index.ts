@@ -43,6 +43,8 @@ export const chatmail: MailSystem = {
     };
   },
   fingerprint,
+  // Its users are none of the system's.
+  accountsBack: () => [],
   carry: carryRelay,
   async steps(stage: MailStage, context: MailContext) {
     switch (stage) {

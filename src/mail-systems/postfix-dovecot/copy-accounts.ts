@@ -7,7 +7,7 @@ import type { Numbers } from './copy-rewrite.ts';
 import { demandPostfix } from './freeze.ts';
 import { words } from './postfix.ts';
 
-const group = 'accounts';
+export const accountsGroup = 'accounts';
 /** On NEW, while accounts are being made: some may exist without all that belongs to them. */
 const unfinished = 'accounts-unfinished';
 
@@ -35,7 +35,7 @@ export interface Group {
 }
 
 /** passwd(5) and group(5) of one host. */
-interface AccountFiles {
+export interface AccountFiles {
   readonly users: readonly User[];
   readonly groups: readonly Group[];
 }
@@ -47,10 +47,20 @@ const services = [
 ];
 
 /** Groups whose members may do more than mail: none of them gets a member from us. */
-const privileged = ['root', 'sudo', 'wheel', 'adm', 'docker', 'lxd', 'shadow', 'disk', 'staff'];
+export const privileged = [
+  'root',
+  'sudo',
+  'wheel',
+  'adm',
+  'docker',
+  'lxd',
+  'shadow',
+  'disk',
+  'staff',
+];
 
 /** login.defs(5), UID_MIN and UID_MAX of Debian: people. */
-const isRegular = (number: number) => number >= 1000 && number < 60000;
+export const isRegular = (number: number) => number >= 1000 && number < 60000;
 
 /**
  * Makes on NEW the users and groups that own mail on OLD or that local mail is for. `owners` are
@@ -67,7 +77,7 @@ export function accountsStep(
     title: 'Make the users and groups that own mail on OLD',
     done: async () => {
       const [wanted, here] = await Promise.all([
-        owners().then((names) => wantedAccounts(context, names)),
+        owners().then((names) => wantedAccounts(context.old, context, names)),
         accountsOf(target),
       ]);
       const missing = missingAccounts(wanted, here);
@@ -78,13 +88,13 @@ export function accountsStep(
     },
     do: async () => {
       const [wanted, here] = await Promise.all([
-        owners().then((names) => wantedAccounts(context, names)),
+        owners().then((names) => wantedAccounts(context.old, context, names)),
         accountsOf(target),
       ]);
       // Those that an earlier try has begun are named again: hostctl knows which are ours.
       const toMake = (await isUnfinished(target)) ? wanted : missingAccounts(wanted, here);
       await target.edit('put', [unfinished], { stdin: 'see undo/accounts\n' });
-      await target.edit('accounts', [group, ...(await trees())], {
+      await target.edit('accounts', [accountsGroup, ...(await trees())], {
         stdin: await accountLines(context.old, toMake),
         timeout: 3600,
         purpose: 'make the accounts',
@@ -94,7 +104,7 @@ export function accountsStep(
       return names.length === 0 ? undefined : `made: ${[...new Set(names)].join(', ')}`;
     },
     undo: async () => {
-      await target.edit('undo', [group]);
+      await target.edit('undo', [accountsGroup]);
     },
   };
 }
@@ -105,7 +115,7 @@ export async function ownerNumbers(
   owners: readonly string[],
 ): Promise<{ uids: Numbers; gids: Numbers }> {
   const [wanted, here] = await Promise.all([
-    wantedAccounts(context, owners),
+    wantedAccounts(context.old, context, owners),
     accountsOf(context.new),
   ]);
   const uids = new Map<number, number>();
@@ -121,17 +131,22 @@ export async function ownerNumbers(
   return { uids, gids };
 }
 
-async function wantedAccounts(context: MailContext, owners: readonly string[]): Promise<Accounts> {
-  const there = await accountsOf(context.old);
+/** The accounts of `host` that own mail there (`owners`) or that local mail is for. */
+export async function wantedAccounts(
+  host: MailHost,
+  { migration }: Pick<MailContext, 'migration'>,
+  owners: readonly string[],
+): Promise<Accounts> {
+  const there = await accountsOf(host);
   const owning = new Set(
     owners.filter((owner) => owner.startsWith('u:')).map((owner) => owner.slice(2)),
   );
   const owningGroups = new Set(
     owners.filter((owner) => owner.startsWith('g:')).map((owner) => owner.slice(2)),
   );
-  const receiving = (await deliversLocally(context))
+  const receiving = (await deliversLocally(host, migration.domains))
     ? there.users.filter(({ uid }) => isRegular(uid)).map(({ name }) => name)
-    : await spooled(context.old);
+    : await spooled(host);
   const users = there.users.filter(
     ({ name, uid }) => uid !== 0 && (owning.has(name) || receiving.includes(name)),
   );
@@ -159,17 +174,15 @@ function memberships(
 }
 
 /** Whether local(8) serves a domain that moves: then every regular user is a recipient. */
-async function deliversLocally({ migration, old }: MailContext): Promise<boolean> {
-  const { parameters } = await demandPostfix(old);
+async function deliversLocally(host: MailHost, domains: readonly string[]): Promise<boolean> {
+  const { parameters } = await demandPostfix(host);
   const destinations = words(parameters.get('mydestination'));
-  return destinations.some(
-    (word) => word.includes('/') || migration.domains.includes(word.toLowerCase()),
-  );
+  return destinations.some((word) => word.includes('/') || domains.includes(word.toLowerCase()));
 }
 
 /** Regular users with a mailbox under /var/mail. */
-async function spooled(old: MailHost): Promise<readonly string[]> {
-  const result = await old.read(
+async function spooled(host: MailHost): Promise<readonly string[]> {
+  const result = await host.read(
     script(
       '[ ! -d /var/mail ] || find /var/mail/ -mindepth 1 -maxdepth 1 -size +0 -printf "%f\\n"',
       [],
@@ -185,7 +198,7 @@ async function spooled(old: MailHost): Promise<readonly string[]> {
 }
 
 /** Local files only: users of a directory service are brought to NEW by joining it. */
-async function accountsOf(host: MailHost): Promise<AccountFiles> {
+export async function accountsOf(host: MailHost): Promise<AccountFiles> {
   const read = async (path: string) =>
     (await host.read(command(['cat', path], { purpose: `read ${path}` }))).stdout
       .toString('utf8')
@@ -210,7 +223,7 @@ async function accountsOf(host: MailHost): Promise<AccountFiles> {
   };
 }
 
-function missingAccounts(wanted: Accounts, here: AccountFiles): Accounts {
+export function missingAccounts(wanted: Accounts, here: AccountFiles): Accounts {
   const users = new Set(here.users.map(({ name }) => name));
   const groups = new Map(here.groups.map((each) => [each.name, each]));
   const missingUsers = wanted.users.filter(({ name }) => !users.has(name));
@@ -238,10 +251,13 @@ async function isUnfinished(target: MailHost): Promise<boolean> {
 }
 
 /** The lines that hostctl's `accounts` takes. They hold password hashes: for standard input only. */
-async function accountLines(old: MailHost, { users, groups, members }: Accounts): Promise<string> {
-  const there = await accountsOf(old);
+export async function accountLines(
+  host: MailHost,
+  { users, groups, members }: Accounts,
+): Promise<string> {
+  const there = await accountsOf(host);
   const nameOf = (gid: number) => there.groups.find((each) => each.gid === gid)?.name ?? 'nogroup';
-  const [homes, shadow] = await Promise.all([homesOf(old, users), shadowOf(old, users)]);
+  const [homes, shadow] = await Promise.all([homesOf(host, users), shadowOf(host, users)]);
   const lines = [
     ...groups.map(({ name, gid }) => `group:${name}:${gid}`),
     ...users.map(({ name, uid, gid, home, shell, gecos }) =>
@@ -264,10 +280,10 @@ async function accountLines(old: MailHost, { users, groups, members }: Accounts)
 
 /** `MODE:OWNER:GROUP` of each home that is there. */
 async function homesOf(
-  old: MailHost,
+  host: MailHost,
   users: readonly User[],
 ): Promise<ReadonlyMap<string, string>> {
-  const result = await old.read(
+  const result = await host.read(
     script(
       'while IFS=: read -r name home; do if [ "$home" != / ] && [ -d "$home" ]; then stat -c "$name:%a:%U:%G" -- "$home"; fi; done',
       [],
@@ -281,12 +297,12 @@ async function homesOf(
 }
 
 /** Hash and ages, the second to the eighth field of shadow(5). */
-async function shadowOf(
-  old: MailHost,
-  users: readonly User[],
+export async function shadowOf(
+  host: MailHost,
+  users: readonly { readonly name: string }[],
 ): Promise<ReadonlyMap<string, string>> {
   if (users.length === 0) return new Map();
-  const result = await old.read(
+  const result = await host.read(
     script(
       `awk -F: -v OFS=: 'NR == FNR { want[$1]; next } $1 in want { print $1, $2, $3, $4, $5, $6, $7, $8 }' - /etc/shadow`,
       [],

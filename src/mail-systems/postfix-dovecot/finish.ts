@@ -88,7 +88,12 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
   const { old, new: fresh } = context;
   if (!(await has(old, 'released')) || !(await has(fresh, 'owner')))
     throw new UserError('NEW does not own the mailboxes, so OLD stays open. Run activate first');
-  await demandEmptyQueue(old, 'Run drain again, then finish. OLD goes on sending it to NEW');
+  await demandEmptyQueue(
+    old,
+    context.migration.freeze.mode === 'hold'
+      ? 'Run drain again, then finish. OLD goes on sending it to NEW'
+      : 'Somebody started Postfix there by hand, and nothing sends this mail on. Run rollback, which delivers it on OLD, or send it to NEW yourself',
+  );
   await stopUnits(old, finishedGroup, units);
   await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
     seconds: 60,

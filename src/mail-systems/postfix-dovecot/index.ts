@@ -8,6 +8,7 @@ import {
   type MailStage,
   type MailSystem,
 } from '../mail-system.ts';
+import { latestAccountsStep, notePasswordsStep, returnAccountsStep } from './accounts-along.ts';
 import { activateSteps, forwardSteps } from './activate.ts';
 import { callersSteps } from './callers.ts';
 import { carrySteps } from './carry.ts';
@@ -49,6 +50,7 @@ export const postfixDovecot: MailSystem = {
   },
   fingerprint,
   unreadable,
+  accountsBack,
   carry: carrySteps,
   async steps(stage: MailStage, context: MailContext) {
     switch (stage) {
@@ -61,13 +63,16 @@ export const postfixDovecot: MailSystem = {
       case 'fence':
         return fenceSteps(context);
       case 'door':
-        return [await ownersOnTarget(context), ...doorSteps(context)];
+        return doorSteps(context);
       case 'freeze':
         return context.migration.freeze.mode === 'hold' ? holdSteps(context) : stopSteps(context);
       case 'queue':
-        return context.migration.freeze.mode === 'stop' ? [setAsideQueue(context)] : [];
+        return [
+          ...accountsForth(context),
+          ...(context.migration.freeze.mode === 'stop' ? [setAsideQueue(context)] : []),
+        ];
       case 'activate':
-        return activateSteps(context);
+        return [notePasswordsStep(context), ...activateSteps(context)];
       case 'return-queue':
         return context.migration.freeze.mode === 'stop' ? [returnQueue(context)] : [];
       case 'forward':
@@ -103,8 +108,29 @@ function hasQuotaStatus(dovecot: Dovecot): boolean {
   return [...dovecot.settings.values()].some((value) => value.startsWith('quota-status'));
 }
 
+/** All that own anything, as long as the source serves; in its freeze, when every second counts, who owns a store. */
+function accountsBack(context: MailContext, when: 'early' | 'frozen'): readonly Step[] {
+  return when === 'early'
+    ? [
+        returnAccountsStep(context, 'accounts-back-early', mailOf(context, 'all')),
+        ownersOnTarget(context),
+      ]
+    : [returnAccountsStep(context, 'accounts-back', mailOf(context, 'top'))];
+}
+
+function accountsForth(context: MailContext): readonly Step[] {
+  const { migration, source, old } = context;
+  if (migration.provision !== 'copy' || source !== old) return [];
+  return [latestAccountsStep(context, mailOf(context, 'top'))];
+}
+
+function mailOf(context: MailContext, depth: 'all' | 'top') {
+  const trees = async () => (await contents(context)).stores;
+  return { trees, owners: async () => ownersOf(context, await trees(), depth) };
+}
+
 /** Taken back, too, owners go by name: one that was made on NEW alone would become a bare number. */
-async function ownersOnTarget(context: MailContext): Promise<Step> {
+function ownersOnTarget(context: MailContext): Step {
   const { source, target } = context;
   return {
     id: 'owners',

@@ -28,20 +28,23 @@ export async function missingOwners(
     );
 }
 
-/** Users (`u:`) and groups (`g:`) that own anything in the trees on the source. A number without a name is an owner too. */
+/** Users (`u:`) and groups (`g:`) that own anything in the trees on the source, or only the trees themselves. A number without a name is an owner too. */
 export async function ownersOf(
   context: MailContext,
   trees: readonly string[],
+  depth: 'all' | 'top' = 'all',
 ): Promise<readonly string[]> {
   const result = await context.source.read(
     script(
       `out=$(mktemp /run/mail-cutover.XXXXXX)
        trap 'rm -f -- "$out"' EXIT
+       case $1 in top) limit='-maxdepth 0' ;; *) limit= ;; esac
+       shift
        for tree; do
-         if [ -e "$tree" ]; then find "$tree" -ignore_readdir_race -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
+         if [ -e "$tree" ]; then find "$tree" $limit -ignore_readdir_race -printf 'u:%u\\ng:%g\\n' >> "$out"; fi
        done
        sort -u "$out"`,
-      trees,
+      [depth, ...trees],
       { timeout: 3600, purpose: 'list the owners of mail' },
     ),
   );
