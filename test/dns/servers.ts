@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import packet from 'dns-packet';
 import { query, type ServerAddress } from '../../src/dns/query.ts';
+import { baseTree } from '../lab/image.ts';
 
 /**
  * A primary and its secondary, two real name servers on the loopback: the primary on 127.0.0.1, the
@@ -171,24 +172,36 @@ async function start(
 ): Promise<Running> {
   const folder = join(site, role);
   await mkdir(join(folder, 'db'), { recursive: true });
-  // AppArmor ties Ubuntu's profile for named, which forbids this folder, to the program's path.
   const program = join(folder, 'server');
-  await copyFile(kind.program, program);
+  // AppArmor ties Ubuntu's profile for named, which forbids this folder, to the program's path.
+  await copyFile(join(baseTree(), kind.program), program);
   for (const zone of Object.values(zones)) {
     await writeFile(join(folder, `${zone}.zone`), zoneText(zone));
   }
-  const config = join(folder, 'server.conf');
-  await writeFile(config, kind.config(role, at, folder, primary));
+  await writeFile(join(folder, 'server.conf'), kind.config(role, at, inside, primary));
 
   const log = join(folder, 'log');
-  const shell = 'exec "$@" >"$LOG" 2>&1';
   // Dies with this process, also when that is killed.
-  const args = ['--pdeathsig', 'KILL', 'sh', '-c', shell, 'sh', program, ...kind.args(config)];
+  const args = ['--pdeathsig', 'KILL', 'unshare', '--mount', 'sh', '-euc', inBaseTree, 'sh'];
+  const command = [`${inside}/server`, ...kind.args(`${inside}/server.conf`)];
   return {
-    child: spawn('setpriv', args, { env: { ...process.env, LOG: log }, stdio: 'ignore' }),
+    child: spawn('setpriv', [...args, baseTree(), folder, log, ...command], { stdio: 'ignore' }),
     log,
   };
 }
+
+/** Where a server finds its folder. */
+const inside = '/mnt';
+
+/**
+ * The lab's image has the programs and their libraries; the machine need not. `$1` the image, `$2` the folder,
+ * `$3` the log, then the command. The mounts end with it.
+ */
+const inBaseTree = `
+base=$1; mount --bind "$2" "$base${inside}"; mount --rbind /dev "$base/dev"
+exec > "$3" 2>&1
+shift 3
+exec chroot "$base" "$@"`;
 
 async function end({ child }: Running): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
