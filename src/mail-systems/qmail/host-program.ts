@@ -242,6 +242,12 @@ listening() {
   done
 }
 
+# How many connections to a port of this host are open (proc(5), net/tcp, state 01), whoever serves them.
+connected() { # PORT
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v hex="$(printf '%04X' "$1")" '$2 ~ ":" hex "$" && $4 == "01" { n++ } END { print n + 0 }'
+}
+
 # An address at which this host's own port 25 answers.
 own_smtp() {
   address=$(awk '$2 ~ /:0019$/ && $4 == "0A" { print substr($2, 1, 8); exit }' /proc/net/tcp)
@@ -472,6 +478,7 @@ case $word in
   sessions) sessions ;;
   end-sessions) end_sessions ;;
   listening) listening "$@" ;;
+  connected) connected "$1" ;;
   sticky) edit_sticky "$@" ;;
   unsticky) unsticky "$@" ;;
   free) free_homes "$1" ;;
