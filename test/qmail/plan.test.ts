@@ -159,6 +159,13 @@ const warnings: readonly Case[] = [
     /NEW .*: \/home\/vpopmail\/bin\/vdelivermail is missing there, which \/home\/vpopmail\/domains\/attic\.example\/\.qmail-default runs/,
   ],
   [
+    'a domain of vpopmail whose users are in a database',
+    'old',
+    'mv /home/vpopmail/domains/attic.example/vpasswd /root/',
+    'mv /root/vpasswd /home/vpopmail/domains/attic.example/',
+    /OLD .*: \/home\/vpopmail\/domains\/attic\.example of vpopmail has no vpasswd, so its users are in a database/,
+  ],
+  [
     'a name that OLD only sends on',
     'old',
     'cp -p /var/qmail/control/rcpthosts /root/; echo partner.example >> /var/qmail/control/rcpthosts',

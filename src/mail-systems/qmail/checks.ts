@@ -20,6 +20,7 @@ import { type Homes, readHomes, storesOf } from './homes.ts';
 import { nameOfNew, relayedNames } from './name-checks.ts';
 import { ask } from './program.ts';
 import { readQueue } from './queue.ts';
+import { usersElsewhere } from './vpopmail.ts';
 import { wayToNew } from './way-to-new.ts';
 
 const lookScript = String.raw`
@@ -111,6 +112,7 @@ export async function checks(
     ...(await mboxes(context, there, homes)),
     ...(await homesOnNew(context, homes)),
     ...(await missingPrograms(context, homes, contents)),
+    ...(await usersElsewhere(context, homes)),
     ...(await sharedDatabase(context)),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
