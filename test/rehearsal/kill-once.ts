@@ -11,6 +11,7 @@ export type RunStage = (
 
 /** Where a runner was killed. */
 export interface Death {
+  /** And which pass, of `transfer`. */
   readonly stage: string;
   /** Title of the step that was under way. */
   readonly step: string;
@@ -74,7 +75,8 @@ export class KillOnce {
     let title = '';
     const die = () => {
       if (gone.signal.aborted) return;
-      this.#death = { stage, step: title, after: Math.round(performance.now() - begunAt) };
+      const name = [stage, inputs.pass].filter((word) => word !== undefined).join(' ');
+      this.#death = { stage: name, step: title, after: Math.round(performance.now() - begunAt) };
       gone.abort();
     };
     let timer: NodeJS.Timeout | undefined;
