@@ -96,7 +96,7 @@ const refusals: readonly Case[] = [
     'old',
     'touch /home/zoe/Maildir/new/1.1.old; chown zoe /home/zoe/Maildir/new/1.1.old',
     'true',
-    /these owners of mail on OLD don't exist there: zoe\b/,
+    /these owners of mail on OLD don't exist there: user zoe\b/,
   ],
   [
     'a queue on NEW that is not empty',
