@@ -36,7 +36,9 @@ export class ControlWatch {
     count += 1;
     this.#host = host;
     this.#run = `/run/control-watch-${count}`;
-    this.#ended = host.mustSh(`perl -e "$1" "$2" ${files.join(' ')}`, [program, this.#run]);
+    this.#ended = host.mustSh(`perl -e "$1" "$2" ${files.join(' ')}`, [program, this.#run], {
+      timeout: 3600,
+    });
   }
 
   static async start(host: LabHost, files: readonly string[]): Promise<ControlWatch> {
