@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
@@ -25,6 +26,7 @@ let base: string;
 
 beforeEach(() => {
   temporary = realpathSync(mkdtempSync(join(tmpdir(), 'qmail-late-')));
+  chmodSync(temporary, 0o755);
   base = join(temporary, 'base');
   write('base/qmail', '/var/qmail\norchard.example\n');
   write(
@@ -97,6 +99,14 @@ describe('what is late', () => {
   });
 });
 
+/** Somebody who is not root, if only root could be somebody else. */
+const user = process.getuid?.() === 0 ? 54_321 : undefined;
+
+function give(...paths: readonly string[]): void {
+  if (user === undefined) return;
+  for (const path of paths) chownSync(path, user, user);
+}
+
 describe('a batch of late messages', () => {
   const at = new Date('2026-01-02T03:04:05Z');
 
@@ -104,14 +114,17 @@ describe('a batch of late messages', () => {
     for (const path of paths) {
       const file = write(`batch${temporary}/${path}`, `late ${path}`, 0o640);
       utimesSync(file, at, at);
+      for (let own = file; own !== join(temporary, 'batch'); own = dirname(own)) give(own);
     }
     return join(temporary, 'batch');
   }
 
-  function maildir(name: string): string {
-    for (const part of ['new', 'cur', 'tmp'])
+  function maildir(name: string): void {
+    for (const part of ['new', 'cur', 'tmp']) {
       mkdirSync(join(mail(), name, part), { recursive: true });
-    return join(mail(), name);
+      give(join(mail(), name, part));
+    }
+    give(join(mail(), name));
   }
 
   it('comes into the Maildirs as it was, and into one that is not there yet', () => {
@@ -150,16 +163,26 @@ describe('a batch of late messages', () => {
     expect(readdirSync(join(mail(), 'a/new'))).toEqual(['2.1.old']);
   });
 
-  it.skipIf(process.getuid?.() !== 0)('is not led out of a Maildir by a symbolic link', () => {
-    const user = 54_321;
+  it.skipIf(user === undefined)('is not led out of a Maildir by a symbolic link', () => {
     maildir('a');
     const away = join(temporary, 'away');
     mkdirSync(away);
     rmSync(join(mail(), 'a/tmp'), { recursive: true });
     symlinkSync(away, join(mail(), 'a/tmp'));
-    for (const path of ['a', 'a/new', 'a/cur']) chownSync(join(mail(), path), user, user);
     const { status, stderr } = qmailctl('place', batch('mail/a/new/1.1.old'), '1');
     expect([status === 0, stderr]).toEqual([false, expect.stringContaining('Permission denied')]);
     expect(readdirSync(away)).toEqual([]);
+  });
+
+  it.skipIf(user === undefined)("does not hand root's file to the owner of a Maildir", () => {
+    maildir('a');
+    const folder = batch('mail/a/new/1.1.old');
+    chownSync(join(folder, mail(), 'a/new/1.1.old'), 0, 0);
+    const { status, stderr } = qmailctl('place', folder, '1');
+    expect([status === 0, stderr]).toEqual([
+      false,
+      expect.stringContaining('/mail/a/new/1.1.old: it belongs to root'),
+    ]);
+    expect(readdirSync(join(mail(), 'a/tmp'))).toEqual([]);
   });
 });

@@ -71,32 +71,38 @@ place() { # FOLDER NUMBER
   rm -f -- "$list" "$base/late/$2.staged"
 }
 
-# Users may have put symbolic links into their Maildirs: as qmail-local(8) does, everything there is
-# done as the owner of the Maildir, so that a link leads no further than its owner may go.
+# Users own their Maildirs, and may put symbolic links there, or have had some on the other host while
+# files were read. So, as with qmail-local(8), a message is written with the rights of its owner, and put
+# into place with those of the Maildir's: neither shows anybody a file, nor reaches one, that is not theirs.
 as_owner='
 use strict;
 use Fcntl;
 my ($word, $list, $number, $batch) = @ARGV;
-my %step = (stage => \&stage, deliver => \&deliver);
 open(my $paths, "<", $list) or die "$list: $!\n";
 while (my $path = <$paths>) {
   chomp $path;
   my ($maildir, $folder, $file) = $path =~ m{^(/.*)/(new|cur)/([^/]+)$} or next;
-  my @owner = (stat $maildir)[4, 5] or die "$maildir: $!\n";
-  my $from;
-  if ($word eq "stage") { sysopen($from, "$batch$path", O_RDONLY | O_NOFOLLOW) or die "$batch$path: $!\n" }
-  $) = "$owner[1] $owner[1]";
-  $> = $owner[0];
-  $> == $owner[0] or die "$maildir: can not become its owner: $!\n";
-  $step{$word}->($maildir, $folder, $file, $from);
-  $> = 0;
-  $) = "0 0";
+  if ($word eq "stage") {
+    sysopen(my $from, "$batch$path", O_RDONLY | O_NOFOLLOW) or die "$batch$path: $!\n";
+    as((stat $from)[4, 5], $path, sub { stage($from, "$maildir/tmp/$file") });
+  }
+  else { as((stat $maildir)[4, 5], $maildir, sub { deliver($maildir, $folder, $file) }) }
+}
+
+sub as {
+  my ($uid, $gid, $what, $work) = @_;
+  die "$what: it belongs to root, as no delivery makes it: give it to the user whose mail it is, then run this stage again\n" if $uid == 0;
+  $) = "$gid $gid";
+  $> = $uid;
+  $> == $uid or die "$what: can not work as its owner: $!\n";
+  $work->();
+  $> = $<;
+  $) = $(;
 }
 
 sub stage {
-  my ($maildir, undef, $file, $from) = @_;
+  my ($from, $to) = @_;
   my ($mode, $mtime) = (stat $from)[2, 9];
-  my $to = "$maildir/tmp/$file";
   unlink $to;
   sysopen(my $out, $to, O_WRONLY | O_CREAT | O_EXCL, 0600) or die "$to: $!\n";
   while (my $read = sysread $from, my $part, 1 << 20) {
