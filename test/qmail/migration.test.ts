@@ -122,6 +122,9 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
       ...{ address: network.old.v4, port: 25, timeout: 60_000, serverName: 'old' },
       ...{ heloName: 'post.elsewhere.example', plain: true },
     });
+    await here.lab
+      .host('old')
+      .mustSh('printf "%s stray.elsewhere.example\\n" "$1" >> /etc/hosts', [network.bridge.v4]);
     const said: string[] = [];
     const draining = migration.must('drain', {}, { onLine: (line) => said.push(line) });
     await waitFor('drain waits for who is connected', 60, async () =>
@@ -135,7 +138,7 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
     await connected.quit();
     const drained = await draining;
     expect([await here.copies('new', last), await here.queued('old', last)]).toEqual([1, 0]);
-    expect(drained.log).toMatch(/10\.77\.0\.1.* by smtp, \d+ times/);
+    expect(drained.log).toMatch(/10\.77\.0\.1 \(stray\.elsewhere\.example\) by smtp, \d+ times/);
     await migration.must('finish', { 'plan-digest': drained.outputs['plan-digest'] ?? '' });
     const [onOld, onNew] = await Promise.all(watches.map((watch) => watch.end()));
     // There and back, three times: each a whole file at any moment.
