@@ -19,7 +19,7 @@ export interface ExtraLayer {
 /** What supervises and serves a qmail, and a database for its variant; qmail itself no registry has. */
 export const qmailLayer: ExtraLayer = {
   name: 'qmail',
-  packages: ['daemontools', 'runit', 'ucspi-tcp', 'mariadb-server', 'mariadb-client'],
+  packages: ['daemontools', 'runit', 'ucspi-tcp', 'tinycdb', 'mariadb-server', 'mariadb-client'],
   finish: `
 systemctl disable -q mariadb.service postfix.service dovecot.service dovecot.socket opendkim.service
 systemctl mask -q postfix.service dovecot.service dovecot.socket opendkim.service

@@ -31,7 +31,15 @@ function mailRecords(zone: string): string[] {
   const records = [`@ MX 10 ${mailName}.`, `@ TXT ${txt('v=spf1 mx -all')}`];
   if (zone !== domains.virtual) return records;
   const dkim = `${dkimSelector}._domainkey TXT ${txt(dkimRecord())}`;
-  return [...records, ...addressRecords(`${mailName}.`, network.old), dkim, ...relayRecords()];
+  return [
+    ...records,
+    ...addressRecords(`${mailName}.`, network.old),
+    // Names of the hosts themselves, which do not move.
+    ...addressRecords('old', network.old),
+    ...addressRecords('new', network.new),
+    dkim,
+    ...relayRecords(),
+  ];
 }
 
 /** What a chatmail relay of this name has besides, as the guide of relays lists it (docs/chatmail.md). */

@@ -34,8 +34,8 @@ import {
   services,
   tables,
   virtualMailboxes,
-  vpopmailDomain,
 } from './qmail/qmail-files.ts';
+import { makeCdb, vdelivermail, vpopmailDomain, vpopmailFiles } from './qmail/vpopmail-files.ts';
 import { special } from './world.ts';
 
 /**
@@ -127,7 +127,8 @@ user vpopmail $7 vpopmail /home/vpopmail
 useradd -u $8 -U -m -s /bin/bash anna
 useradd -u $9 -U -m -s /bin/bash bert
 install -d -m 755 ${mailRoot}
-install -d -m 755 -o vpopmail -g vpopmail /home/vpopmail /home/vpopmail/domains ${vpopmailDomain}
+install -d -m 755 /home/vpopmail /home/vpopmail/domains
+if [ -d ${vpopmailDomain} ]; then ( cd ${vpopmailDomain}; chmod 700 .; ${makeCdb}; chmod 600 vpasswd vpasswd.cdb ); fi
 chown -R vmail:vmail ${mailRoot}
 chown -R vpopmail:vpopmail /home/vpopmail
 chown -R anna: /home/anna
@@ -199,6 +200,7 @@ async function configure(root: string, role: Role, size: Size): Promise<void> {
   for (const [path, text] of Object.entries(dotQmail())) {
     if (role === 'old' || !path.startsWith(mailRoot)) write(root, path, text);
   }
+  write(root, vdelivermail, readFileSync(join(here, 'qmail/vdelivermail'), 'utf8'), 0o755);
   if (role === 'old') seed(root, size, addresses);
   supervise(root, role, size.supervisor);
   const { vmail, vpopmail, anna, bert } = qmailIds[role];
@@ -207,6 +209,7 @@ async function configure(root: string, role: Role, size: Size): Promise<void> {
 }
 
 function seed(root: string, size: Size, addresses: readonly string[]): void {
+  for (const [path, text] of Object.entries(vpopmailFiles())) write(root, path, text);
   for (const address of [...addresses, ...special.localUsers, ...special.atticUsers]) {
     const isPlain = addresses.indexOf(address) < size.mailboxes && addresses.includes(address);
     const messages = isPlain ? size.messagesPerMailbox : 5;

@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitFor } from '../lab/process.ts';
+import { makeCdb, vpasswdLine, vpopmailDomain } from '../lab/qmail/vpopmail-files.ts';
+import { network } from '../lab/world.ts';
+import { openSession } from '../rehearsal/transaction.ts';
+import { ControlWatch } from './control-watch.ts';
 import { folder, QmailScene, withoutDns } from './scene.ts';
 
 /*
@@ -7,7 +11,8 @@ import { folder, QmailScene, withoutDns } from './scene.ts';
  * real qmail.
  */
 
-const everybody = ['u001@orchard.example', 'anna@villa.example', 'carla@attic.example'] as const;
+/** Of users/assign, of an account, and of vpopmail, whose folder is one that a hash has chosen. */
+const everybody = ['u001@orchard.example', 'anna@villa.example', 'dario@attic.example'] as const;
 
 async function sendAll(here: QmailScene, side: 'old' | 'new'): Promise<string[]> {
   return Promise.all(everybody.map((to) => here.send(side, to)));
@@ -28,12 +33,30 @@ done`;
 describe('redirect, under runit, at first on an OLD without systemd and sudo', () => {
   let here: QmailScene;
   const ids: string[] = [];
+  let watches: readonly ControlWatch[];
 
   beforeAll(async () => {
     here = await QmailScene.start('redirect', { supervisor: 'runit' });
     await here.lab.host('old').mustSh(makeOld);
+    const files = ['me', 'locals', 'rcpthosts', 'morercpthosts', 'virtualdomains'];
+    watches = [
+      await ControlWatch.start(here.lab.host('old'), files),
+      await ControlWatch.start(here.lab.host('new'), files),
+    ];
   }, 300_000);
   afterAll(async () => here?.end(), 60_000);
+
+  test('the watch of control files sees one that is written in place', {
+    timeout: 60_000,
+  }, async () => {
+    const watch = await ControlWatch.start(here.lab.host('old'), ['scratch']);
+    await here.lab
+      .host('old')
+      .mustSh(
+        'cd /var/qmail/control; i=0; while [ $i -lt 20 ]; do i=$((i + 1)); printf "a\\n" | cat > scratch; done; rm scratch',
+      );
+    expect([...((await watch.end()).get('scratch') ?? [])]).toContain('');
+  });
 
   test('in the freeze OLD accepts everything and delivers nothing', {
     timeout: 240_000,
@@ -95,9 +118,42 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
     for (const id of waiting) expect(await here.copies('old', id)).toBe(0);
     await migration.must('dns-cutover');
     await migration.must('verify');
-    const drained = await migration.must('drain');
-    expect(drained.log).toMatch(/10\.77\.0\.1.* by smtp, \d+ times/);
+    const connected = await openSession({
+      ...{ address: network.old.v4, port: 25, timeout: 60_000, serverName: 'old' },
+      ...{ heloName: 'post.elsewhere.example', plain: true },
+    });
+    await here.lab
+      .host('old')
+      .mustSh('printf "%s stray.elsewhere.example\\n" "$1" >> /etc/hosts', [network.bridge.v4]);
+    const said: string[] = [];
+    const draining = migration.must('drain', {}, { onLine: (line) => said.push(line) });
+    await waitFor('drain waits for who is connected', 60, async () =>
+      said.some((line) => line.includes('connections to port 25 of OLD that are open: 1')),
+    );
+    const last = '<at-the-last-moment@elsewhere.example>';
+    await connected.command('MAIL FROM:<post@elsewhere.example>');
+    await connected.command(`RCPT TO:<${everybody[1]}>`);
+    await connected.command('DATA');
+    await connected.body(Buffer.from(`Message-ID: ${last}\r\n\r\nx\r\n`), () => undefined);
+    await connected.quit();
+    const drained = await draining;
+    expect([await here.copies('new', last), await here.queued('old', last)]).toEqual([1, 0]);
+    expect(drained.log).toMatch(/10\.77\.0\.1 \(stray\.elsewhere\.example\) by smtp, \d+ times/);
     await migration.must('finish', { 'plan-digest': drained.outputs['plan-digest'] ?? '' });
+    const [onOld, onNew] = await Promise.all(watches.map((watch) => watch.end()));
+    // There and back, three times: each a whole file at any moment.
+    const own = 'localhost\nold.orchard.example\nvilla.example\n';
+    const virtual = 'orchard.example:mail\nattic.example:attic.example\n';
+    const taken = `${own}orchard.example\n`;
+    expect(Object.fromEntries(onOld ?? [])).toEqual({
+      me: new Set(['old.orchard.example\n']),
+      locals: new Set([own, 'localhost\n']),
+      virtualdomains: new Set([virtual, '']),
+      rcpthosts: new Set([taken, `${taken}new.orchard.example\n`]),
+      morercpthosts: new Set(['attic.example\n']),
+    });
+    for (const file of ['me', 'locals', 'rcpthosts'])
+      for (const text of onNew?.get(file) ?? [undefined]) expect(text).toMatch(/^(?:.+\n)+$/);
     const host = here.lab.host('old');
     await host.reboot();
     await host.sh('for service in /etc/service/*; do sv up "$service"; done; sleep 1');
@@ -129,6 +185,9 @@ describe('snapshot, under daemontools', () => {
       expect([side, await here.serves(side)]).toEqual([side, closed]);
     }
     await here.waitsOnOld(ids);
+    // vpopmail: the home is the domain's folder, not the user's.
+    const sticky = await lab.host('old').mustSh('find /home/vpopmail/domains -perm -1000');
+    expect(sticky).toBe(`${vpopmailDomain}\n`);
     const early = await migration.run('dns-cutover');
     expect([early.code, early.log]).toEqual([1, expect.stringContaining('Run activate first')]);
   });
@@ -159,7 +218,21 @@ describe('snapshot, under daemontools', () => {
     expect(owners.trim().split('\n')).toEqual(['anna', 'vmail', 'vpopmail']);
   });
 
-  test('service goes back with all that NEW got: mail, and an account', {
+  test('a domain of vpopmail comes as it is: its tables, its hashed folders', async () => {
+    const of = (side: 'old' | 'new') =>
+      here.lab.host(side).mustSh(
+        `cd "$1"
+         find . -name Maildir -prune -o -printf '%y %m %u:%g %p\\n' | sort
+         sha256sum vpasswd vpasswd.cdb .qmail-default .dir-control
+         cdb -q vpasswd.cdb dario`,
+        [vpopmailDomain],
+      );
+    const there = await of('old');
+    expect(there).toMatch(/^d \d+ vpopmail:vpopmail \.\/0\/dario$/m);
+    expect(await of('new')).toBe(there);
+  });
+
+  test('service goes back with all that NEW got: mail, and accounts', {
     timeout: 240_000,
   }, async () => {
     const { migration, lab } = here;
@@ -168,6 +241,11 @@ describe('snapshot, under daemontools', () => {
     for (const id of onNew) await here.arrived('new', id);
     await fresh.mustSh(
       'mkdir -p /mail/late/Maildir/cur /mail/late/Maildir/new /mail/late/Maildir/tmp; chown -R vmail: /mail/late; printf "=mail-late:vmail:6100:6100:/mail/late:::\\n.\\n" > /root/late; sed -i "/^[.]$/d" /var/qmail/users/assign; cat /root/late >> /var/qmail/users/assign; /var/qmail/bin/qmail-newu; printf "later.example:alias\\n" >> /var/qmail/control/virtualdomains; pkill -HUP -x qmail-send',
+    );
+    // vadduser of vpopmail: a folder, and a line in both tables.
+    await fresh.mustSh(
+      `cd "$1"; mkdir -p 0/erik/Maildir/cur 0/erik/Maildir/new 0/erik/Maildir/tmp; printf %s "$2" >> vpasswd; ${makeCdb}; chown -R vpopmail: 0/erik vpasswd*`,
+      [vpopmailDomain, vpasswdLine('erik', `${vpopmailDomain}/0/erik`)],
     );
     const refused = await migration.run('rollback');
     expect([refused.code, refused.log]).toEqual([
@@ -185,6 +263,7 @@ describe('snapshot, under daemontools', () => {
     const strays = [
       await here.send('new', everybody[0]),
       await here.send('old', 'late@orchard.example'),
+      await here.send('old', 'erik@attic.example'),
     ];
     await here.onceOn('old', strays);
     const [stray = ''] = strays;

@@ -41,7 +41,8 @@ message. Exit code 0 only when nothing was lost, doubled or bounced and no UID c
   --variant NAME     qmail: files (default) or mysql
   --new-suite NAME   postfix-dovecot: Debian release of NEW: bookworm (default), or trixie, with
                      Dovecot 2.4
-  --kill             kill the runner once at random, and run that stage again
+  --kill             kill the runner once, in a stage, step and moment drawn from the seed, and run
+                     that stage again; not clean if none was killed
   --seed N           repeat the choices of an earlier run, which printed its seed
   --keep             leave the hosts up at the end, with a prompt
   --workflow FORM    gated or swift: by migrate.yml under act, in place of the actions one by one
@@ -82,6 +83,8 @@ export function rehearsalOptions(args: readonly string[]): RehearsalOptions | 'h
   const death = oneOf('death', afterDeath, values.death);
   if (death !== undefined && form === undefined)
     throw new Error('--death: is for --workflow; give that too');
+  if (form !== undefined && values.kill)
+    throw new Error('--kill: runs the stages one by one; with --workflow use --death');
   const strategy = oneOf('strategy', ['snapshot', 'redirect'], values.strategy);
   const variant = oneOf('variant', ['files', 'mysql'], values.variant);
   if (system !== 'qmail' && (strategy ?? variant) !== undefined)

@@ -2,7 +2,7 @@ import { prompt } from '../lab/prompt.ts';
 import type { Account } from './account.ts';
 import { help, rehearsalOptions } from './options.ts';
 import { showProgress } from './progress.ts';
-import { type Rehearsal, rehearse } from './run.ts';
+import { killedAt, type Rehearsal, rehearse } from './run.ts';
 
 /*
  * The main job: `npm run rehearse`. Runs inside the lab's namespaces (test/lab/with-lab.ts).
@@ -25,11 +25,13 @@ function show(rehearsal: Rehearsal, account: Account): void {
   ] as const) {
     say(`${name.padEnd(20)}${String(rehearsal[name as keyof Rehearsal])}`);
   }
+  for (const [name, count] of Object.entries(rehearsal.looks)) say(`${name.padEnd(20)}${count}`);
   const { max, median } = rehearsal.imapAwaySeconds;
   say(`${'imapAwaySeconds'.padEnd(20)}${max} at most, ${median} in the middle`);
   for (const fault of faults) {
     for (const found of account[fault].slice(0, 10)) say(`${fault}: ${JSON.stringify(found)}`);
   }
+  if (rehearsal.options.kill) say(killedAt(rehearsal.killed));
   for (const line of rehearsal.faults) say(line);
   say(rehearsal.clean ? 'the account is clean' : 'THE ACCOUNT IS NOT CLEAN');
 }

@@ -8,7 +8,7 @@ import { network } from '../lab/world.ts';
 import { type Account, isClean } from './account.ts';
 import { byWorkflow } from './by-workflow.ts';
 import { type Figures, figures } from './figures.ts';
-import { killOnce } from './kill-once.ts';
+import { type Death, KillOnce } from './kill-once.ts';
 import type { RehearsalOptions } from './options.ts';
 import { type ServedApart, servedApart } from './serving.ts';
 import type { Snapshot } from './store.ts';
@@ -31,8 +31,12 @@ export interface Rehearsal extends Figures {
   readonly heldInOldQueue: number;
   readonly downtimeSeconds: number;
   readonly stages: readonly StageFigures[];
+  /** Where the runner was killed, with `--kill`. */
+  readonly killed: Death | undefined;
   /** Sessions and deliveries by the logs of both hosts; undefined where the mail system logs none. */
   readonly served: ServedApart | undefined;
+  /** How often the mail system was looked at all the while, by kind of look. */
+  readonly looks: Readonly<Record<string, number>>;
   /** What the mail system's own looks found: one line each. */
   readonly faults: readonly string[];
   readonly clean: boolean;
@@ -118,11 +122,13 @@ async function migrate(
       say(
         `by the logs: ${served.old} sessions and deliveries on OLD, ${served.new} on NEW; ${served.moved} mailboxes went from one to the other`,
       );
+    const settled = (await system.settled?.(scene, traffic)) ?? [];
+    const looks = await watched?.();
     const faults = [
       ...moved.faults,
       ...(served?.faults ?? []),
-      ...((await system.settled?.(scene, traffic)) ?? []),
-      ...((await watched?.()) ?? []),
+      ...settled,
+      ...(looks?.faults ?? []),
     ];
     const rehearsal: Rehearsal = {
       options,
@@ -130,7 +136,9 @@ async function migrate(
       heldInOldQueue: moved.held,
       downtimeSeconds: moved.downtimeSeconds,
       stages: moved.stages,
+      killed: moved.killed,
       served,
+      looks: looks?.figures ?? {},
       faults,
       clean: isClean(account) && faults.length === 0,
     };
@@ -153,6 +161,7 @@ export type Mover = (
 
 export interface Moved {
   readonly stages: readonly StageFigures[];
+  readonly killed?: Death | undefined;
   readonly frozen: Snapshot;
   readonly faults: readonly string[];
   readonly held: number;
@@ -171,7 +180,9 @@ async function runStages(
     ...system.migration(scene),
   });
   migration.onLine((line) => say(`    ${line}`));
-  const killer = options.kill ? killOnce(migration, options.seed ?? Date.now(), say) : undefined;
+  const killer = options.kill
+    ? new KillOnce((...stage) => migration.run(...stage), traffic.seed)
+    : undefined;
   const stages: StageFigures[] = [];
   const run = async (stage: StageName, inputs: Record<string, string> = {}) => {
     const at = (Date.now() - traffic.startedAt) / 1000;
@@ -181,7 +192,8 @@ async function runStages(
     say(title);
     const given = { ...further, ...inputs };
     const debug = process.env.MAIL_CUTOVER_DEBUG === '1';
-    const died = killer && (await killer(stage, given));
+    const died = killer?.comes(stage) && (await killer.kill(stage, given));
+    if (died) say(killedAt(killer?.death));
     const again: Record<string, string> = died ? { 'force-unlock': 'true' } : {};
     const result = await migration.run(stage, { ...given, ...again }, { debug });
     const seconds = (performance.now() - began) / 1000;
@@ -207,10 +219,18 @@ async function runStages(
     await run('verify');
     await run('drain');
     const downtimeSeconds = Number(activated.outputs['downtime-seconds']);
-    return { stages, frozen, faults, held, downtimeSeconds };
+    const killed = killer?.death;
+    const notKilled = killer && killed === undefined ? ['--kill: no runner was killed'] : [];
+    return { stages, killed, frozen, faults: [...faults, ...notKilled], held, downtimeSeconds };
   } finally {
     await migration.remove();
   }
+}
+
+export function killedAt(death: Death | undefined): string {
+  return death === undefined
+    ? 'no runner was killed'
+    : `the runner was killed in ${death.stage}, ${death.after} ms into "${death.step}"`;
 }
 
 /** `freeze` says from when on it may run; a dry run asks without freezing. */

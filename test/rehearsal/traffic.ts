@@ -50,6 +50,8 @@ export class Traffic {
   readonly prober: SmtpProber;
   readonly sink: Sink;
   readonly startedAt = Date.now();
+  /** Where its chance starts from. */
+  readonly seed: number;
   readonly #mixture: Mixture;
   readonly #pacer = new Pacer();
 
@@ -60,6 +62,7 @@ export class Traffic {
     const { hasMailPrograms = true } = population;
     const heloName = outside.mx;
     options.log?.(`traffic: chance starts from ${seed}`);
+    this.seed = seed;
     this.sink = sink;
     this.sender = new Sender({ ledger, resolver, heloName, backoff });
     this.submitters = new Submitters({

@@ -5,6 +5,7 @@ import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { room } from '../room.ts';
+import { missingPrograms } from './commands.ts';
 import {
   type Control,
   lines,
@@ -16,8 +17,10 @@ import {
 } from './control.ts';
 import { withDatabase } from './database.ts';
 import { type Homes, readHomes, storesOf } from './homes.ts';
+import { nameOfNew, relayedNames } from './name-checks.ts';
 import { ask } from './program.ts';
 import { readQueue } from './queue.ts';
+import { usersElsewhere } from './vpopmail.ts';
 import { wayToNew } from './way-to-new.ts';
 
 const lookScript = String.raw`
@@ -84,9 +87,10 @@ function refusal(host: MailHost, kind: string, seen: string): Finding {
 export async function checks(
   context: MailContext,
   fresh: boolean,
-  { stores }: Contents,
+  contents: Contents,
 ): Promise<readonly Finding[]> {
   const { old, new: target, migration } = context;
+  const { stores } = contents;
   const [there, here, homes] = await Promise.all([
     readControl(old, migration),
     readControl(target, migration),
@@ -100,11 +104,15 @@ export async function checks(
     ...equalNames(there, here),
     ...strangeDomains(old, there),
     ...unknownDomains(context, there),
+    ...(await nameOfNew(context, here)),
+    ...(await relayedNames(context, there, here)),
     ...(await services(old, target)),
     ...(await wayToNew(context, there, here)),
     ...(await lifetime(context, there)),
     ...(await mboxes(context, there, homes)),
     ...(await homesOnNew(context, homes)),
+    ...(await missingPrograms(context, homes, contents)),
+    ...(await usersElsewhere(context, homes)),
     ...(await sharedDatabase(context)),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
@@ -334,7 +342,7 @@ async function sharedDatabase({ old, new: target, migration }: MailContext): Pro
     return result.stdout.toString('utf8').trim();
   };
   const [there, here] = await Promise.all([where(old), where(target)]);
-  return there === here && !/^(localhost|127\.|::1)/.test(there)
+  return isOneDatabase(there, here)
     ? [
         blocks(
           `OLD and NEW use one database (${printable(there.replace('\n', ', '))})`,
@@ -342,6 +350,11 @@ async function sharedDatabase({ old, new: target, migration }: MailContext): Pro
         ),
       ]
     : [];
+}
+
+/** By server and database, a line each; what is local is each host's own. */
+export function isOneDatabase(there: string, here: string): boolean {
+  return there === here && !/^(localhost|127\.|::1)/.test(there);
 }
 
 async function owners(context: MailContext, stores: readonly string[]): Promise<Finding[]> {

@@ -105,7 +105,7 @@ export function virtualDomains(control: Control): readonly VirtualDomain[] {
 }
 
 /** Names that mean the host itself on every host. */
-const ownNames = /^(localhost|localhost\.localdomain|127\.0\.0\.1)$/;
+export const ownNames = /^(localhost|localhost\.localdomain|127\.0\.0\.1)$/;
 
 /** Every name whose mail is delivered here, and so moves: locals and virtual domains. */
 export function movedNames(control: Control): readonly string[] {

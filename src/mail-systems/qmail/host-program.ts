@@ -1,3 +1,5 @@
+import { lateProgram } from './host-late.ts';
+
 /**
  * What only a qmail host needs, in POSIX shell; installed beside hostctl, which calls it to undo what
  * was done through it (records of a kind `qmailctl:…`) and at the turning points of a thaw.
@@ -242,6 +244,12 @@ listening() {
   done
 }
 
+# How many connections to a port of this host are open (proc(5), net/tcp, state 01), whoever serves them.
+connected() { # PORT
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v hex="$(printf '%04X' "$1")" '$2 ~ ":" hex "$" && $4 == "01" { n++ } END { print n + 0 }'
+}
+
 # An address at which this host's own port 25 answers.
 own_smtp() {
   address=$(awk '$2 ~ /:0019$/ && $4 == "0A" { print substr($2, 1, 8); exit }' /proc/net/tcp)
@@ -323,13 +331,17 @@ begin_homing() {
   own=$(own_smtp)
   names="$base/homing.$$"
   sed 1d "$base/qmail" > "$names"
+  # Cut off before: what the file was like has moved already.
+  saved="$base/undo/saved/freeze-control-smtproutes"
+  [ -e "$saved" ] || saved="$base/undo/saved/homing-control-smtproutes"
   {
     while IFS= read -r moved; do printf '%s:%s\n' "$moved" "$own"; done < "$names"
     if [ -s "$route/before" ]; then
-      awk -F : 'NR == FNR { mine[$0] = 1; next } !($1 in mine)' "$names" "$base/undo/saved/freeze-control-smtproutes"
+      NAMES=$names awk -F : 'BEGIN { while ((getline line < ENVIRON["NAMES"]) > 0) mine[line] = 1 } !($1 in mine)' "$saved"
     fi
-  } | edit_control freeze smtproutes
-  rm -f -- "$names"
+  } > "$names.routes"
+  edit_control freeze smtproutes < "$names.routes"
+  rm -f -- "$names" "$names.routes"
   mkdir -p "$base/undo/homing"
   rm -rf -- "$base/undo/homing/0000-control-smtproutes"
   if [ -e "$base/undo/saved/freeze-control-smtproutes" ]; then
@@ -344,10 +356,10 @@ waiting_home() {
   sed 1d "$base/qmail" > "$base/names.$$"
   find "$qmail/queue/todo" -type f 2>/dev/null | wc -l
   find "$qmail/queue/remote" -type f -exec cat {} + 2>/dev/null | tr '\0' '\n' |
-    awk 'NR == FNR { mine["@" tolower($0)] = 1; next }
+    NAMES=$base/names.$$ awk 'BEGIN { while ((getline line < ENVIRON["NAMES"]) > 0) mine["@" tolower(line)] = 1 }
       /^T/ { at = tolower(substr($0, match($0, /@[^@]*$/))); if (at in mine) n++
              for (m in mine) if (substr(m, 2, 1) == "." && substr(at, length(at) - length(m) + 2) == substr(m, 2)) n++ }
-      END { print n + 0 }' "$base/names.$$" -
+      END { print n + 0 }'
   rm -f -- "$base/names.$$"
 }
 
@@ -358,80 +370,7 @@ end_homing() {
   "$hostctl" undo homing
 }
 
-# --- late mail ------------------------------------------------------------------------------------
-# FOLDER/BASE of every message in Maildirs below the trees: the name up to ":" never changes (maildir(5)).
-messages() { # TREE...
-  for tree; do
-    if [ -d "$tree" ]; then find "$tree" -type f \( -path '*/new/*' -o -path '*/cur/*' \) -print; fi
-  done | sed 's/:2,[^/]*$//; s!/\(new\|cur\)/\([^/]*\)$!/\2!' | sort -u
-}
-
-# Paths of messages that are not in the list SEEN, one a line.
-late_list() { # SEEN TREE...
-  seen=$1; shift
-  for tree; do
-    if [ -d "$tree" ]; then find "$tree" -type f \( -path '*/new/*' -o -path '*/cur/*' \) -print; fi
-  done | awk 'NR == FNR { seen[$0] = 1; next }
-    { key = $0; sub(/:2,[^\/]*$/, "", key); match(key, /\/(new|cur)\/[^\/]*$/)
-      key = substr(key, 1, RSTART - 1) substr(key, RSTART + 4); if (!(key in seen)) print }' "$seen" -
-}
-
-# A batch of late messages, whole in FOLDER, goes into the Maildirs: each once, whatever dies when.
-# First all into tmp; once that is on disk and noted, each by one rename. A message that is not in tmp
-# after the note has been renamed before, and may have been read and deleted since.
-place() { # FOLDER NUMBER
-  list="$base/late/$2.paths"
-  if [ ! -e "$base/late/$2.staged" ]; then
-    ( cd -- "$1" && find . -type f -print ) | sed 's/^\.//' | sort > "$list.new"
-    mv -f -- "$list.new" "$list"
-    while IFS= read -r path; do
-      maildir=\${path%/*/*}
-      [ -d "$maildir/tmp" ] || make_maildir "$1" "$maildir"
-      cp -p -- "$1$path" "$maildir/tmp/\${path##*/}"
-    done < "$list"
-    sync
-    : > "$base/late/$2.staged"
-    sync
-  fi
-  while IFS= read -r path; do
-    maildir=\${path%/*/*}
-    file=\${path##*/}
-    if [ ! -e "$maildir/tmp/$file" ]; then continue; fi
-    # Two hosts of one name can give one name to two messages: neither replaces the other.
-    if [ -e "$maildir/new/\${file%%:*}" ] || ls "$maildir/cur/\${file%%:*}"* > /dev/null 2>&1; then path=$maildir/new/\${file%%:*}.late$2; fi
-    mv -f -- "$maildir/tmp/$file" "$path"
-  done < "$list"
-  sync
-  printf '%s' "$2" | "$hostctl" put late/last
-  rm -rf -- "$1"
-  rm -f -- "$list" "$base/late/$2.staged"
-}
-
-# A Maildir that only the other host has: with the owners that came with the batch.
-make_maildir() { # BATCH MAILDIR
-  if [ -d "$2" ]; then made=$2; else
-    case $2 in */*) ;; *) return 1 ;; esac
-    [ -d "\${2%/*}" ] || ( make_folder "$1" "\${2%/*}" )
-    make_folder "$1" "$2"
-    made=$2
-  fi
-  for part in cur new tmp; do
-    if [ ! -d "$made/$part" ]; then
-      mkdir -- "$made/$part"
-      chown --reference="$made" -- "$made/$part"
-      chmod 700 -- "$made/$part"
-    fi
-  done
-}
-
-make_folder() { # BATCH FOLDER
-  [ -d "\${2%/*}" ] || [ -z "\${2%/*}" ] || ( make_folder "$1" "\${2%/*}" )
-  [ -d "$2" ] || mkdir -- "$2"
-  chown --reference="$1$2" -- "$2"
-  chmod --reference="$1$2" -- "$2"
-  chmod -t -- "$2"
-}
-
+${lateProgram}
 # --- called by hostctl ----------------------------------------------------------------------------
 hook() {
   case $1 in
@@ -472,6 +411,7 @@ case $word in
   sessions) sessions ;;
   end-sessions) end_sessions ;;
   listening) listening "$@" ;;
+  connected) connected "$1" ;;
   sticky) edit_sticky "$@" ;;
   unsticky) unsticky "$@" ;;
   free) free_homes "$1" ;;
@@ -479,7 +419,7 @@ case $word in
   restore) restore_control "$@" ;;
   newu) newu "$@" ;;
   messages) messages "$@" ;;
-  note-seen) mkdir -p "$base/late"; messages "$@" | "$hostctl" put late/seen ;;
+  note-seen) note_seen "$@" ;;
   late-list) late_list "$@" ;;
   place) place "$@" ;;
   end-homing) end_homing ;;

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
@@ -12,7 +11,6 @@ import { readHomes, storesOf } from './homes.ts';
 import { has } from './marks.ts';
 import { newNames } from './names.ts';
 import { ask, tell } from './program.ts';
-import { queueStatus } from './queue.ts';
 import { until } from './until.ts';
 
 /*
@@ -32,13 +30,13 @@ export function lateSteps(context: MailContext): readonly Step[] {
       id: 'late',
       title: `Bring what was delivered on ${called(source)} since the freeze to ${called(context.target)}`,
       done: async () => false,
-      do: () => latePass(context),
+      do: async () => `${await latePass(context)} messages`,
     },
   ];
 }
 
-/** One pass. Deliveries wait in OLD's queue while it lasts. */
-async function latePass(context: MailContext): Promise<string> {
+/** One pass; how many messages it brought. Deliveries wait in OLD's queue while it lasts. */
+export async function latePass(context: MailContext): Promise<number> {
   const { source } = context;
   const hold = sticky(context);
   if (!(await hold.done())) await hold.do();
@@ -49,7 +47,7 @@ async function latePass(context: MailContext): Promise<string> {
   });
   const count = await bring(context);
   await releaseLocal(source);
-  return `${count} messages`;
+  return count;
 }
 
 /** The batches themselves, with nothing being delivered on the source. */
@@ -136,51 +134,6 @@ async function makeList(
     ),
   );
   return Number(result.stdout.toString('utf8').trim());
-}
-
-/** `drain`: late passes until OLD is quiet. */
-export function drainSteps(context: MailContext): readonly Step[] {
-  const { old, migration, log } = context;
-  return [
-    {
-      id: 'late-until-quiet',
-      title: 'Bring what is still delivered on OLD, pass by pass, until OLD is quiet',
-      done: async () => false,
-      do: async () => {
-        const quiet = migration.options['drain-quiet-seconds'] * 1000;
-        let since = performance.now();
-        let told = Number.NEGATIVE_INFINITY;
-        let sum = 0;
-        await releaseLocal(old);
-        while (performance.now() - since < quiet) {
-          const { messages } = await queueStatus(old, migration);
-          if (messages > 0) {
-            since = performance.now();
-            if (since - told > 10_000) {
-              log.info(`${messages} messages for the moved names wait on OLD`);
-              told = since;
-            }
-            await tell(old, ['alrm']);
-          }
-          if (messages === 0 && (await ask(old, 'agents')) === '' && (await late(context)) > 0) {
-            const brought = await latePass(context);
-            log.info(`late pass: ${brought}`);
-            sum += Number.parseInt(brought, 10);
-            since = performance.now();
-          }
-          await sleep(1000);
-        }
-        return `OLD was quiet for ${quiet / 1000} s; ${sum} messages came by late passes`;
-      },
-    },
-  ];
-}
-
-/** How many messages on OLD are late, without holding anything up. */
-async function late({ old, migration }: MailContext): Promise<number> {
-  const stores = migration.stores ?? storesOf(await readHomes(old, migration));
-  const listed = await tell(old, ['late-list', `${old.folder}/late/seen`, ...stores]);
-  return listed === '' ? 0 : listed.split('\n').length;
 }
 
 /**

@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { translated } from './assign.ts';
+import { isOneDatabase } from './checks.ts';
+import { filesByProgram } from './commands.ts';
 import {
   type Control,
   type ControlFile,
@@ -108,6 +110,34 @@ describe('stores', () => {
       '/home/a',
       '/home/anna/Maildir',
     ]);
+  });
+});
+
+describe('programs of .qmail files', () => {
+  const found = (line: string, copied: readonly string[] = []) => [
+    ...filesByProgram([{ home: '/home/a', file: '/home/a/.qmail', line }], copied).keys(),
+  ];
+
+  it('are the first word, in the home where it is relative', () => {
+    expect(found(" /home/vpopmail/bin/vdelivermail '' bounce-no-mailbox")).toEqual([
+      '/home/vpopmail/bin/vdelivermail',
+    ]);
+    expect(found('preline procmail')).toEqual(['preline']);
+    expect(found('exec ./filter -v')).toEqual(['/home/a/filter']);
+  });
+
+  it('are left out where they are copied, or where only the shell knows', () => {
+    expect(found('/mail/u/filter', ['/mail'])).toEqual([]);
+    expect(found('$HOME/filter')).toEqual([]);
+    expect(found('if test -e x; then exit 99; fi')).toEqual(['if']);
+  });
+});
+
+describe('the database', () => {
+  it('is one where both hosts name the same server and database, and it is not their own', () => {
+    expect(isOneDatabase('db.example.org\nqmail', 'db.example.org\nqmail')).toBe(true);
+    expect(isOneDatabase('db.example.org\nqmail', 'db.example.org\nother')).toBe(false);
+    expect(isOneDatabase('localhost\nqmail', 'localhost\nqmail')).toBe(false);
   });
 });
 

@@ -1,4 +1,5 @@
 import { aliases, domains, outside, password, special, virtualUser } from '../world.ts';
+import { vpopmailDomain, vpopmailHome } from './vpopmail-files.ts';
 
 /** What the administrator of the lab's qmail wrote: control files, users, services. */
 
@@ -13,8 +14,6 @@ export const qmailIds = {
 
 /** Where the virtual users' homes lie, one folder each. */
 export const mailRoot = '/mail';
-/** A domain as vpopmail keeps it: one folder, copied as it is. */
-export const vpopmailDomain = `/home/vpopmail/domains/${domains.attic}`;
 
 export const localPart = (address: string) => address.slice(0, address.indexOf('@'));
 
@@ -27,7 +26,7 @@ export function virtualMailboxes(count: number): readonly string[] {
 export function homeOf(address: string): string {
   const domain = address.slice(address.indexOf('@') + 1);
   if (domain === domains.virtual) return `${mailRoot}/${localPart(address)}`;
-  if (domain === domains.attic) return `${vpopmailDomain}/${localPart(address)}`;
+  if (domain === domains.attic) return vpopmailHome(address);
   return `/home/${localPart(address)}`;
 }
 
@@ -69,7 +68,7 @@ export function assign(role: Role, mailboxes: readonly string[], isMysql: boolea
   const line = (name: string, home: string) => `=mail-${name}:vmail:${vmail}:${vmail}:${home}:::\n`;
   const users = mailboxes.map((address) => line(localPart(address), homeOf(address))).join('');
   const extra = ['team', 'forward'].map((name) => line(name, `${mailRoot}/${name}`)).join('');
-  const vpop = `+${domains.attic}-:vpopmail:${vpopmail}:${vpopmail}:${vpopmailDomain}:-::\n`;
+  const vpop = `+${domains.attic}-:${domains.attic}:${vpopmail}:${vpopmail}:${vpopmailDomain}:-::\n`;
   return `${isMysql ? '' : users + extra}${vpop}.\n`;
 }
 
@@ -94,12 +93,6 @@ export function dotQmail(): Readonly<Record<string, string>> {
       ['postmaster', 'mailer-daemon', 'root'].map((name) => [
         `/var/qmail/alias/.qmail-${name}`,
         `&anna@${domains.local}\n`,
-      ]),
-    ),
-    ...Object.fromEntries(
-      special.atticUsers.map((address) => [
-        `${vpopmailDomain}/.qmail-${localPart(address)}`,
-        `./${localPart(address)}/Maildir/\n`,
       ]),
     ),
   };

@@ -9,7 +9,7 @@ import { qmailFile, type Strategy } from '../../qmail/scene.ts';
 import type { MailboxPlace } from '../layout.ts';
 import type { RehearsalOptions } from '../options.ts';
 import { openSession } from '../transaction.ts';
-import type { RehearsedSystem, Scene } from './system.ts';
+import type { RehearsedSystem, Scene, Watched } from './system.ts';
 
 /** qmail has POP3 and no submission here; names of messages are its UIDLs. */
 export const system: RehearsedSystem = {
@@ -119,7 +119,7 @@ async function uidlList(address: string, user: string): Promise<readonly string[
 const foreign = 'nobody@relay-check.invalid';
 
 /** Asks both hosts all the while whether they would relay for a stranger. */
-function probeRelaying(_: Scene): () => Promise<readonly string[]> {
+function probeRelaying(_: Scene): () => Promise<Watched> {
   const faults = new Set<string>();
   let probes = 0;
   let ended = false;
@@ -150,6 +150,7 @@ function probeRelaying(_: Scene): () => Promise<readonly string[]> {
   return async () => {
     ended = true;
     await looking;
-    return probes === 0 ? ['no probe for relaying got an answer'] : [...faults];
+    const unproved = probes === 0 ? ['no probe for relaying got an answer'] : [];
+    return { faults: [...faults, ...unproved], figures: { relayProbesAnswered: probes } };
   };
 }

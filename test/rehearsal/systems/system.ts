@@ -11,6 +11,13 @@ export interface Scene {
   readonly options: RehearsalOptions;
 }
 
+/** What a look at the hosts all the while came to. */
+export interface Watched {
+  readonly faults: readonly string[];
+  /** How many looks there were of which kind. */
+  readonly figures: Readonly<Record<string, number>>;
+}
+
 /** What the rehearsal must know of one mail system; the rest of it is the same for all. */
 export interface RehearsedSystem {
   /** How OLD freezes where `--freeze` does not say. */
@@ -31,8 +38,8 @@ export interface RehearsedSystem {
   readonly queueLength?: string;
   /** Tries what is deferred in the queues at once. */
   nudge?(scene: Scene): Promise<unknown>;
-  /** Looks at the hosts from before the first stage until the end; the function ends it and says what was wrong. */
-  watch?(scene: Scene): () => Promise<readonly string[]>;
+  /** Looks at the hosts from before the first stage until the end; the function ends it and tells. */
+  watch?(scene: Scene): () => Promise<Watched>;
   /** A look while both hosts stand still and hold the same. Each line that comes back is a fault. */
   frozen?(scene: Scene): Promise<readonly string[]>;
   /** A look at the end, when NEW serves and all is counted. Each line that comes back is a fault. */
