@@ -90,9 +90,9 @@ LC_ALL=C
 export LC_ALL
 umask 077
 if ! comm -z /dev/null /dev/null 2>/dev/null; then : > "$1.next"; echo all; exit 0; fi # coreutils before 8.25
-read -r up rest < /proc/uptime
+IFS=. read -r up rest < /proc/uptime
 now=$(date +%s)
-clock="$(cat /proc/sys/kernel/random/boot_id) $((now - ${'$'}{up%.*}))"
+clock="$(cat /proc/sys/kernel/random/boot_id) $((now - up))"
 young=$((now - 2))
 if ! find -H "$2" \( ! -type f -o -links +1 -o ! -regex '.*/\(cur\|new\)/[0-9]+\.[^/]*' \) \
   \( -newerct "@$young" -printf '%y ? %i %m %U %G /%P\0' -o -printf '%y %C@ %i %m %U %G /%P\0' \) \
