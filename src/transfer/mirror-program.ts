@@ -1,8 +1,19 @@
 import { head } from './mirror/head.ts';
 import { hold } from './mirror/hold.ts';
-import { source } from './mirror/source.ts';
-import { target } from './mirror/target.ts';
+import { first } from './mirror/source/first.ts';
+import { listing } from './mirror/source/listing.ts';
+import { note } from './mirror/source/note.ts';
+import { pass } from './mirror/source/pass.ts';
+import { sending } from './mirror/source/sending.ts';
+import { comparing } from './mirror/target/comparing.ts';
+import { ending } from './mirror/target/ending.ts';
+import { receiving } from './mirror/target/receiving.ts';
+import { unpacking } from './mirror/target/unpacking.ts';
+import { writing } from './mirror/target/writing.ts';
 import { wire } from './mirror/wire.ts';
+
+const source = [pass, first, note, listing, sending];
+const target = [receiving, unpacking, comparing, writing, ending];
 
 const main = String.raw`# --------------------------------------------------------------------------------------------------
 unless ($statx_number && $Config{ivsize} == 8 && look('/')) {
@@ -36,8 +47,10 @@ unless (eval { $words{$word}->(@rest); 1 }) {
  *
  *     perl mirror.pl send PART/PARTS FOLDER ITEMS COMMAND...   on the source
  *     perl mirror.pl receive FOLDER ITEMS                      on the target, as COMMAND's other end
+ *     perl mirror.pl untar FOLDER ITEMS NUMBER [PROGRAM]       on the target, as tar's other end
+ *     perl mirror.pl detach, hold, go, release                 on the source; see mirror/hold.ts
  *
  * FOLDER keeps the note (source) and the token (target). ITEMS: a file of NUL-terminated pairs, kind
  * (`store`, `tree`, `maybe`, `file`) and path, as many and in the same order on both hosts.
  */
-export const mirrorProgram = [head, wire, source, target, hold, main].join('');
+export const mirrorProgram = [head, wire, ...source, ...target, hold, main].join('');
