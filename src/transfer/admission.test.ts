@@ -28,7 +28,7 @@ const admission = (migration: string) => ({
   migration,
   addresses: '192.0.2.1,2001:db8::1',
   publicKey: `ssh-ed25519 AAAA mail-cutover ${migration} pass`,
-  command: 'exec sh /run/x/door',
+  command: 'exec sh /run/x/forced-command',
 });
 
 describe('the line of a pass', () => {
@@ -37,11 +37,11 @@ describe('the line of a pass', () => {
     writeFileSync(keys(), 'ssh-ed25519 BBBB another\n');
     for (let turn = 0; turn < 2; turn += 1) run(admit(admission('m'), 'test'));
     expect(readFileSync(keys(), 'utf8')).toMatch(
-      /^ssh-ed25519 BBBB another\nrestrict,from="192\.0\.2\.1,2001:db8::1",expiry-time="\d{14}Z",command="exec sh \/run\/x\/door" ssh-ed25519 AAAA mail-cutover m pass\n$/,
+      /^ssh-ed25519 BBBB another\nrestrict,from="192\.0\.2\.1,2001:db8::1",expiry-time="\d{14}Z",command="exec sh \/run\/x\/forced-command" ssh-ed25519 AAAA mail-cutover m pass\n$/,
     );
   });
 
-  it('is renewed alone, and the door opens under the lock of who renews it', () => {
+  it('is renewed alone, and the target works under the lock of who renews it', () => {
     for (const name of ['m', 'mm']) run(admit(admission(name), 'test'));
     const old = readFileSync(keys(), 'utf8').replaceAll(/\d{14}Z/g, '20200101000000Z');
     writeFileSync(keys(), old);

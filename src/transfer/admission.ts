@@ -19,8 +19,8 @@ export function admit(admission: Admission, purpose: string): Command {
 }
 
 /**
- * On either host: a full lease from now for the key of a pass, where this host admits it; and the door, where
- * it is here, opens under the lock of who renews it.
+ * On either host: a full lease from now for the key of a pass, where this host admits it; and what the target
+ * starts from now on, it starts under the lock of who renews it.
  */
 export function renewal(folder: string, migration: string): Command {
   return script(

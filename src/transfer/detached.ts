@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { mirrorRequest } from './door.ts';
+import { mirrorRequest } from './ends.ts';
 import { mirrorProgram } from './mirror-program.ts';
 import { type PassKey, renewPassKey } from './pass-key.ts';
 import { type Progress, progressLine } from './progress.ts';
@@ -21,6 +21,7 @@ export interface Part {
   readonly count: number;
 }
 
+/** What a pass has left when it ended. */
 export interface Ended {
   readonly code: number;
   readonly output: string;
@@ -29,6 +30,7 @@ export interface Ended {
   readonly told?: string | undefined;
 }
 
+/** Starts a live pass on the source, over a key that is there; returns when it runs. */
 export async function startDetached(
   source: Host,
   key: PassKey,
@@ -58,20 +60,19 @@ export async function startDetached(
 
 /** Prints `none`, `running`, or the exit code; then what there is to tell. */
 const lookScript = String.raw`
-pid=$(cat "$1/pid" 2>/dev/null) || { echo none; exit 0; }
-if [ -e "$1/code" ]; then
+tell_end() { # FOLDER
   cat "$1/code"
   cat "$1/out"
   cat "$1/fault" >&2
+}
+pid=$(cat "$1/pid" 2>/dev/null) || { echo none; exit 0; }
+if [ -e "$1/code" ]; then tell_end "$1"
 elif grep -qs mirror.pl "/proc/$pid/cmdline"; then
   echo running
   echo "$(cat "$1/tag" 2>/dev/null || :) $(($(date +%s) - $(stat -c %Y "$1/pid")))"
   cat "$1/progress" 2>/dev/null || echo 'starting 0 0'
   cat "$1/total" 2>/dev/null || :
-elif [ -e "$1/code" ]; then
-  cat "$1/code"
-  cat "$1/out"
-  cat "$1/fault" >&2
+elif [ -e "$1/code" ]; then tell_end "$1" # since the first look
 else
   echo 5
   echo 'the pass ended without a word: was it killed?' >&2
@@ -124,6 +125,7 @@ export async function leavePass(
   return progressLine(progressOf(lines, seconds));
 }
 
+/** What is done while a pass is under way. */
 export interface Watching {
   readonly log: (line: string) => void;
   /** Called now and then, long before a lease of the key ends. */

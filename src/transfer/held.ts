@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { heldRequest } from './door.ts';
+import { heldRequest } from './ends.ts';
 import { mirrorProgram } from './mirror-program.ts';
 import type { PassKey } from './pass-key.ts';
 

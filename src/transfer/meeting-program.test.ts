@@ -24,7 +24,7 @@ beforeEach(() => {
   writeFileSync(program, meetingProgram);
   writeFileSync(join(folder, 'key'), '');
   writeFileSync(
-    join(folder, 'door'),
+    join(folder, 'forced-command'),
     `case $SSH_ORIGINAL_COMMAND in
        'say back') exec cat ;;
        'fail 3') cat > /dev/null; exit 3 ;;
@@ -70,7 +70,7 @@ function call(words: readonly string[], input: Buffer | string = '') {
 }
 
 describe('a call over a connection that the other side has opened', () => {
-  it('finds the door with the words that it was made with', () => {
+  it('finds the forced command with the words that it was made with', () => {
     expect(answer().status).toBe(0);
     const { status, stdout } = call(['rsync', '--server', '.']);
     expect([status, stdout.toString()]).toEqual([0, 'asked: rsync --server .']);
@@ -82,13 +82,13 @@ describe('a call over a connection that the other side has opened', () => {
     expect(call(['say', 'back'], much).stdout.equals(much)).toBe(true);
   });
 
-  it('ends with the exit code of the door', () => {
+  it('ends with the exit code of the forced command', () => {
     answer();
     expect(call(['fail', '3'], 'text').status).toBe(3);
     expect(call(['last', 'word']).stdout.toString()).toBe('last');
   });
 
-  it('ends when the door ends, although there is more to say', async () => {
+  it('ends when the forced command ends, although there is more to say', async () => {
     answer();
     const child = spawn('perl', [program, 'call', folder, 'host', 'last', 'word']);
     expect(await once(child, 'exit')).toEqual([0, null]);

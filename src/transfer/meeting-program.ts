@@ -6,13 +6,13 @@ export const meetingProgram = String.raw`#!/usr/bin/perl
 # mail-cutover: lets the source of a pass call the target, where only the target can connect.
 #
 #   answer FOLDER SSH...       on the target: keeps a connection to the source, which waits. Each call gets
-#                              FOLDER/door, as sshd would start it. Ends when FOLDER/key is gone.
+#                              FOLDER/forced-command, as from sshd. Ends when FOLDER/key is gone.
 #   wait FOLDER                on the source, all that the target's key may start: one connection, waiting
 #   call FOLDER HOST WORDS...  on the source, in place of ssh(1): takes a connection that waits
 #
 # Over a connection go "ready" from the source, then one line with the words of the call, then whatever
-# the caller says. What the door says goes back in pieces, each after its length; 0 is a sign of life,
-# and the last number is followed by the door's exit code.
+# the caller says. What the forced command says goes back in pieces, each after its length; 0 is a sign
+# of life, and the last number is followed by the command's exit code.
 use strict;
 use warnings;
 use Socket;
@@ -75,31 +75,29 @@ sub wait_here {
     unlink $path;
     close $listener;
     put_all($caller, "\n"); # to this one only
-    # A process for each direction: one that waits keeps the other from nothing.
-    my $child = fork // die "can't fork: $!\n";
-    if ($child == 0) {
-        close STDOUT;
-        carry(\*STDIN, $caller);
-        shutdown $caller, 1;
-        POSIX::_exit(0);
-    }
+    my $child = send_apart($caller);
     close STDIN;
     carry($caller, \*STDOUT);
     close STDOUT;
     waitpid $child, 0;
 }
 
+# Standard input to a socket. A process for each direction: one that waits keeps the other from nothing.
+sub send_apart {
+    my ($socket) = @_;
+    my $child = fork // die "can't fork: $!\n";
+    return $child if $child;
+    close STDOUT;
+    carry(\*STDIN, $socket);
+    shutdown $socket, 1;
+    POSIX::_exit(0);
+}
+
 sub call {
     my ($folder, undef, @words) = @_;
     my $socket = meet($folder) // die "no connection of the target's is waiting\n";
     put_all($socket, join(' ', @words) . "\n");
-    my $child = fork // die "can't fork: $!\n";
-    if ($child == 0) {
-        close STDOUT;
-        carry(\*STDIN, $socket);
-        shutdown $socket, 1;
-        POSIX::_exit(0);
-    }
+    my $child = send_apart($socket);
     close STDIN;
     local $SIG{ALRM} = sub { kill 'TERM', $child; POSIX::_exit(255) };
     my $code = hear($socket);
@@ -120,7 +118,7 @@ sub meet {
     return;
 }
 
-# What the door says, to whoever called; returns the door's exit code, as ssh(1) does 255 if it is lost.
+# What the forced command says, to whoever called; returns its exit code, as ssh(1) does 255 if it is lost.
 sub hear {
     my ($socket) = @_;
     while (1) {
@@ -200,13 +198,13 @@ sub serve {
     POSIX::setsid();
     $SIG{$_} = 'DEFAULT' for qw(TERM CHLD);
     pipe(my $said, my $saying) or POSIX::_exit(5);
-    my $door = fork // POSIX::_exit(5);
-    if ($door == 0) {
+    my $command = fork // POSIX::_exit(5);
+    if ($command == 0) {
         $SIG{PIPE} = 'DEFAULT';
         open STDIN, '<&', $from;
         open STDOUT, '>&', $saying;
         $ENV{SSH_ORIGINAL_COMMAND} = $request;
-        exec 'sh', "$folder/door" or POSIX::_exit(127);
+        exec 'sh', "$folder/forced-command" or POSIX::_exit(127);
     }
     close $_ for $from, $saying;
     while (1) {
@@ -218,7 +216,7 @@ sub serve {
         put_all($to, pack('N', $got) . $bytes) or last;
     }
     close $said;
-    waitpid $door, 0;
+    waitpid $command, 0;
     put_all($to, pack 'N N', $last, $? & 127 ? 128 + ($? & 127) : $? >> 8);
     POSIX::_exit(0);
 }

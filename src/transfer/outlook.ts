@@ -15,13 +15,14 @@ export interface Outlook {
 
 type NamedHost = Host & { readonly label: string };
 
+/** The pass that is looked ahead to. */
 export interface OutlookOptions {
   readonly source: NamedHost;
   readonly target: NamedHost;
   readonly stores: readonly string[];
 }
 
-/** Reads both hosts. The source asks the target for its host keys, so their logs show a connection. */
+/** Reads both hosts. One knocks at the other's sshd, so its log shows a connection. */
 export async function outlook(options: OutlookOptions): Promise<Outlook> {
   const { source, target, stores } = options;
   const [there, here, found, bytes] = await Promise.all([

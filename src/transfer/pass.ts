@@ -9,7 +9,7 @@ import {
   startDetached,
   watchDetached,
 } from './detached.ts';
-import { mirrorRequest } from './door.ts';
+import { mirrorRequest } from './ends.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
 import { createPassKey, type PassKey, removePassKey, renewPassKey } from './pass-key.ts';
 import {
@@ -20,6 +20,7 @@ import {
   rsyncPass,
 } from './rsync-pass.ts';
 
+/** One pass, whichever program does it. */
 export interface TransferOptions extends PassOptions {
   /** Those of the items that hold mailboxes, by path. */
   readonly stores: readonly string[];

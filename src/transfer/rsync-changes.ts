@@ -9,9 +9,10 @@ import type { Host } from '../hosts/host.ts';
  * it. The same rules as in the mirror program hold, and its comments say why: a message never changes
  * under its name; a change time that was young when it was looked at proves nothing; the note counts only
  * if the target has the token of the same pass, and the clock was not set since. A pass in the other
- * direction removes both (door.ts).
+ * direction removes both (ends.ts).
  */
 
+/** A store of which rsync keeps a note, from one pass to the next. */
 export interface NotedStore {
   readonly source: Host;
   readonly target: Host;
@@ -19,6 +20,7 @@ export interface NotedStore {
   readonly path: string;
 }
 
+/** What rsync is to look at in a store. */
 export interface Changes {
   /** File on the source, folders parted by NUL, for rsync's `--files-from`; undefined: everything. */
   readonly list: string | undefined;

@@ -9,6 +9,7 @@ export interface Item {
   readonly kind: 'directory' | 'file' | 'missing';
 }
 
+/** What a pass copies, from where to where. */
 export interface PassOptions {
   readonly source: Host;
   readonly target: Host;
@@ -24,6 +25,7 @@ export interface PassOptions {
 /** rsync(1) exit values: partial transfer because source files vanished. */
 const vanished = 24;
 
+/** Whether each path of the source is a folder, a file or nothing; a link counts as what it leads to. */
 export async function classify(source: Host, paths: readonly string[]): Promise<readonly Item[]> {
   const result = await source.read(
     script(
@@ -125,6 +127,7 @@ function rsyncWords(item: Item, common: readonly string[], destination: string):
     : [...common, '--', item.path, destination];
 }
 
+/** Listed files of the source, for a folder of the target. */
 export interface ListOptions extends Omit<PassOptions, 'items' | 'live' | 'log' | 'exclude'> {
   /** File on the source: absolute paths, one a line. */
   readonly list: string;
@@ -153,6 +156,7 @@ export async function rsyncList(options: ListOptions): Promise<void> {
   }
 }
 
+/** Paths of the source, for a folder of the target. */
 export interface AsideOptions extends Omit<PassOptions, 'items' | 'live' | 'log' | 'exclude'> {
   readonly paths: readonly string[];
   /** Folder on the target under which the paths are put, with the folders above them. */

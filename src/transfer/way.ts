@@ -3,8 +3,8 @@ import type { Host } from '../hosts/host.ts';
 import { listedAddresses } from './admission.ts';
 
 /**
- * Who opens the connection over which mail goes: the source (`straight`), the target (`back`), or nobody,
- * and then it goes over the runner's own two.
+ * Who opens the connection over which mail goes, and to where: the source, the target, or neither, and then
+ * mail goes over the runner's own two.
  */
 export type Way =
   | { readonly by: 'source' | 'target'; readonly address: string; readonly port: number }

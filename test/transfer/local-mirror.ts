@@ -30,14 +30,14 @@ function withNumber(text: string, [name, value]: readonly [string, number]): str
 export class LocalMirror {
   readonly temporary = mkdtempSync(join(tmpdir(), 'mirror-'));
   readonly #program = join(this.temporary, 'mirror.pl');
-  readonly #door = join(this.temporary, 'door');
+  readonly #forcedCommand = join(this.temporary, 'forced-command');
 
   readonly #young: number | undefined;
   readonly #server: MirrorServer | undefined;
 
   /**
    * `young`: seconds within which the program trusts no ctime; its own value if not given. `server`: what
-   * runs it; if not given, each run is a process of its own, and the other end is started as a door does.
+   * runs it; if not given, each run is a process of its own, and the other end is started as a forced command does.
    */
   constructor(young?: number, server?: MirrorServer, numbers: Numbers = {}) {
     this.#young = young;
@@ -45,7 +45,7 @@ export class LocalMirror {
     const all = young === undefined ? numbers : { ...numbers, young };
     writeFileSync(this.#program, Object.entries(all).reduce(withNumber, mirrorProgram));
     writeFileSync(
-      this.#door,
+      this.#forcedCommand,
       `case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *held) exec perl "$1" receive "$2" "$3" held ;; *) exec perl "$1" untar "$2" "$3" \${4##*tar } ;; esac`,
     );
   }
@@ -123,7 +123,7 @@ export class LocalMirror {
     return join(source.folder, 'socket');
   }
 
-  /** Items of the source, and the words that start the other end, as the door on a target does. */
+  /** Items of the source, and the words that start the other end, as the forced command on a target does. */
   #ends(source: Side, target: Side, kind: string): readonly string[] {
     const items = (side: Side) => {
       const path = join(side.folder, 'items');
@@ -131,7 +131,15 @@ export class LocalMirror {
       return path;
     };
     const there = items(target);
-    return [items(source), 'sh', this.#door, this.#program, target.folder, there, 'local mirror'];
+    return [
+      items(source),
+      'sh',
+      this.#forcedCommand,
+      this.#program,
+      target.folder,
+      there,
+      'local mirror',
+    ];
   }
 
   #run(args: readonly string[], lock = ''): Promise<MirrorResult> {

@@ -8,7 +8,7 @@ import { mirrorProgram } from '../../src/transfer/mirror-program.ts';
 /**
  * The mirror program, read and compiled once; each run of it is a fork. Starting Perl anew takes four
  * times as long as the passes of a small store. What is other than on a host: the receiving end is a
- * fork, too, instead of what a door starts.
+ * fork, too, instead of what a forced command starts.
  */
 export class MirrorServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'mirror-server-'));

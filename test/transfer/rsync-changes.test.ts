@@ -53,8 +53,8 @@ beforeEach(() => {
   for (const side of [source, target]) mkdirSync(`${side}.state/m`, { recursive: true });
   mkdirSync(target);
   said = [];
-  // In place of the door that a key opens.
-  writeFileSync(join(disk, 'door'), 'exec rsync --config=/srv/conf --server --daemon .');
+  // In place of the forced command of a key.
+  writeFileSync(join(disk, 'forced-command'), 'exec rsync --config=/srv/conf --server --daemon .');
   writeFileSync(
     join(disk, 'conf'),
     'uid = 0\ngid = 0\nuse chroot = no\nread only = no\nmunge symlinks = no\nnumeric ids = yes\n[tree]\npath = /srv/target\n',
@@ -97,7 +97,7 @@ async function pass(isCautious = false): Promise<string> {
       live: false,
       log: (line) => void said.push(line),
     },
-    { sharedShell: 'sh /srv/door', destination: 'host', module: () => 'tree' },
+    { sharedShell: 'sh /srv/forced-command', destination: 'host', module: () => 'tree' },
     [store],
   );
   await newTick();
@@ -108,7 +108,9 @@ async function pass(isCautious = false): Promise<string> {
 function left(): Promise<string> {
   return lab
     .host('old')
-    .mustSh('rsync -aHni --modify-window=-1 --delete -e "sh /srv/door" /srv/source/ host::tree/');
+    .mustSh(
+      'rsync -aHni --modify-window=-1 --delete -e "sh /srv/forced-command" /srv/source/ host::tree/',
+    );
 }
 
 /** The clock of change times has moved on. */

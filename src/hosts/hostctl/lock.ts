@@ -114,7 +114,7 @@ end_former() { # NUMBER [passes]
   [ "$#" -eq 0 ] || rm -f -- "$@"
 }
 
-# The end of a live pass that writes, as the door of the pass starts it.
+# The end of a live pass that writes, as the forced command of the pass's key starts it.
 is_pass() { # PROCESS
   case $(tr '\0' ' ' < "/proc/$1/cmdline" 2>/dev/null || :) in
     *mirror.pl\ receive*|tar\ -x*/.mail-cutover.tar*) ;;

@@ -75,7 +75,6 @@ sub await {
         my $word = <$client> // next;
         chomp $word;
         return if $word eq 'release';
-        if ($word eq 'ping') { print {$client} "held\n"; next }
         unlink $path;
         my $number = $word =~ s/ lock ([0-9]*)$// ? $1 : '';
         if ($word ne "go $tag" || $noted_token eq '' || note_token() ne $noted_token) { print {$client} "fault 6 what is held is not of this pass\n"; return }

@@ -10,7 +10,7 @@ my $worth_squeezing = 60_000_000;    # bytes a second: below that less to carry 
 
 sub bring_new {
     my ($item, @command) = @_;
-    # Only over the door that knows the word.
+    # Only where the forced command of a pass's key knows the word.
     return unless @command && $command[-1] =~ s/ mirror$/ tar $item/;
     my @units = grep { !$elsewhere{"$item\0$_"} && !is_known("$item\0$_") } units($item);
     my @lacking = map { $units[$_] } ask_which('U', $item, @units) or return;

@@ -1,5 +1,9 @@
 import { ceasing } from './admission.ts';
 
+/*
+ * Shell text by which source and target are made ready for a pass, and what one asks of the other.
+ */
+
 /** What the source asks the target for, so that the one forced command knows which end to start. */
 export const mirrorRequest = 'mail-cutover mirror';
 /** The same for a connection that waits, and takes the lock when it begins. */
@@ -51,14 +55,14 @@ take_programs "$1" "$3" "$4"
 make_key "$1" "$2"`;
 
 /**
- * On the target: folder, migration, bytes of rsyncd.conf, of the items and of the mirror program. The
- * door is a forced command: it knows three words, and else starts rsync's server in daemon mode. A shell
- * of root's gets what the other side asked for in the environment.
+ * On the target: folder, migration, bytes of rsyncd.conf, of the items and of the mirror program. What is
+ * left there is the key's forced command: it knows three words, and else starts rsync's server in daemon
+ * mode. It is told what the other side asked for in the environment (sshd(8), SSH_ORIGINAL_COMMAND).
  *
  * Under the lock's number, where there is one: who takes the lock over ends this end of a pass too. What
  * is held open until then takes it when it begins.
  */
-export const openDoor = String.raw`${ceasing}
+export const prepareTarget = String.raw`${ceasing}
 ${takePrograms}
 umask 077
 cease "$1"
@@ -68,7 +72,7 @@ mkdir -p -- "$1"
 head -c "$3" > "$1/rsyncd.conf"
 take_programs "$1" "$4" "$5"
 printenv HOSTCTL_LOCK > "$1/lock" || :
-cat > "$1/door" <<END
+cat > "$1/forced-command" <<END
 state=/var/lib/mail-cutover/$2
 run=
 if [ -s $1/lock ]; then run="\$state/bin/hostctl run \$(cat $1/lock)"; fi
