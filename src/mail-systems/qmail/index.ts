@@ -4,7 +4,7 @@ import { eraseStores } from '../postfix-dovecot/finish.ts';
 import { activateSteps, forwardSteps, giveBackSteps, noteStuck } from './activate.ts';
 import { assignSteps } from './assign.ts';
 import { callersStep } from './callers.ts';
-import { checks, refusals } from './checks.ts';
+import { checks } from './checks.ts';
 import { loadSteps } from './database-steps.ts';
 import { drainSteps } from './drain.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -16,6 +16,7 @@ import { beforeReturn, lateSteps } from './late.ts';
 import { configuration, fenceSteps, prepareSteps } from './prepare.ts';
 import { tell } from './program.ts';
 import { queueStatus } from './queue.ts';
+import { refusals } from './refusals.ts';
 
 /** qmail, notqmail and their kin: control files, Maildirs, users/assign, vpopmail's folders, MySQL patches. */
 export const qmail: MailSystem = {

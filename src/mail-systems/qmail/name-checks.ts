@@ -1,7 +1,16 @@
 import { script } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
-import { type Finding, type MailContext, warns } from '../mail-system.ts';
-import { acceptedNames, type Control, lines, me, ownNames } from './control.ts';
+import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
+import {
+  acceptedNames,
+  type Control,
+  lines,
+  me,
+  movedNames,
+  ownNames,
+  virtualDomains,
+} from './control.ts';
 import { namesOf } from './names.ts';
 
 const shown = 5;
@@ -55,4 +64,53 @@ export async function relayedNames(
 /** A name that begins with a dot stands for all below it (qmail-smtpd(8), qmail-send(8)). */
 function covers(known: string, name: string): boolean {
   return known === name || (known.startsWith('.') && name.endsWith(known));
+}
+
+/** Names by which logs, bounces and messages are told apart. */
+export function equalNames(there: Control, here: Control): Finding[] {
+  const found: Finding[] = [];
+  if (me(there) === me(here))
+    found.push(
+      warns(
+        `control/me is ${me(there)} on OLD and NEW, so their logs and bounces can't be told apart`,
+        'give NEW a name of its own',
+      ),
+    );
+  if (there.hostName === here.hostName)
+    found.push(
+      warns(
+        `OLD and NEW are both called ${there.hostName}, and qmail-local makes names of messages from it`,
+        'give NEW another host name; late passes go by a list of names, not by the host name, but two messages of one second could still bear one name',
+      ),
+    );
+  return found;
+}
+
+/** What no route can say: one address of a domain that is not local, or every domain there is. */
+export function strangeDomains(host: MailHost, control: Control): Finding[] {
+  return virtualDomains(control)
+    .filter(({ name, prepend }) => name.includes('@') || (name === '' && prepend !== ''))
+    .map(({ name, prepend }) =>
+      blocks(
+        `${host.label}: control/virtualdomains has "${printable(`${name}:${prepend}`)}", which no route to NEW can stand for`,
+        'name whole domains there',
+      ),
+    );
+}
+
+/** Domains of the migration file that OLD does not deliver itself. */
+export function unknownDomains({ migration, old }: MailContext, control: Control): Finding[] {
+  if (migration.qmail?.variant === 'mysql') return [];
+  const names = movedNames(control);
+  return migration.domains
+    .filter(
+      (domain) =>
+        !names.some((name) => name === domain || (name.startsWith('.') && domain.endsWith(name))),
+    )
+    .map((domain) =>
+      warns(
+        `${old.label}: ${domain} stands neither in locals nor in virtualdomains`,
+        'correct domains in the migration file',
+      ),
+    );
 }
