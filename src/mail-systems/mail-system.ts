@@ -11,14 +11,17 @@ export interface Finding {
   readonly cure: string;
 }
 
+/** A finding with which no stage may start. */
 export function blocks(text: string, cure: string): Finding {
   return { severity: 'blocks', text, cure };
 }
 
+/** A finding that a person should know of, and may pass over. */
 export function warns(text: string, cure: string): Finding {
   return { severity: 'warns', text, cure };
 }
 
+/** A figure, with nothing to cure. */
 export function tells(text: string): Finding {
   return { severity: 'tells', text, cure: '' };
 }
@@ -75,6 +78,9 @@ export function turned<C extends MailContext>(context: C): C {
   return { ...context, source: context.target, target: context.source };
 }
 
+/** The group of undo records on the host that is frozen; hostctl's `thaw` takes it back. */
+export const freezeGroup = 'freeze';
+
 /** The group of undo records by which `finish` closes OLD for good; kept after it. */
 export const finishedGroup = 'finished';
 
@@ -99,6 +105,7 @@ export type MailStage =
   | 'finish'
   | 'after-rollback';
 
+/** How much waits in a queue. */
 export interface QueueStatus {
   /** Messages in the queue of the host, any destination. */
   readonly messages: number;

@@ -5,8 +5,8 @@ import type { HostFiles } from '../engine/host-files.ts';
 import type { Entry } from '../engine/journal.ts';
 import { type State, stateOf } from '../engine/states.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
+import { has } from '../hosts/marks.ts';
 import type { MailSystem } from '../mail-systems/mail-system.ts';
-import { has } from '../stages/ownership.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { log } from './log.ts';
 

@@ -1,10 +1,12 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { has } from '../hosts/marks.ts';
 import { declareDead, takeAlone } from './dead.ts';
 import { thaw } from './freeze.ts';
-import { handOver, has } from './ownership.ts';
+import { handOver } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 
+/** `activate`: service changes hands, then NEW is proved and opened. */
 export async function activate(context: StageContext): Promise<Stage> {
   const { declareDead: dead } = context.inputs;
   if (dead === 'new') throw new UserError('NEW can not be activated and be dead. Run rollback');

@@ -19,6 +19,7 @@ export async function copyAndHold(context: StageContext): Promise<string> {
   return passAndHold({ ...whole, live: true });
 }
 
+/** The final pass: NEW becomes an exact mirror. Returns a line of evidence. */
 export async function copyFinally(context: StageContext, found: Contents): Promise<string> {
   return finalPass(await wholePass(context, found, [queueOf(context)]));
 }
@@ -91,6 +92,7 @@ async function compare(
   return `${entries} entries in ${manifests.length} trees are equal (${context.migration.options.verify})`;
 }
 
+/** What holds mail on the source and what comes along, as the mail system says. */
 export function contents(context: StageContext) {
   return context.system.contents(context);
 }

@@ -2,8 +2,8 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
+import { has } from '../hosts/marks.ts';
 import { called } from '../mail-systems/mail-system.ts';
-import { has } from './ownership.ts';
 import type { StageContext } from './stage.ts';
 import { always } from './steps.ts';
 

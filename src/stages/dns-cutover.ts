@@ -6,6 +6,7 @@ import { confirmLock } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
+/** `dns-cutover`: the records, or the command of the user that moves the address. */
 export async function dnsCutover(context: StageContext): Promise<Stage> {
   const { migration } = context;
   const dead = withoutOld(context, 'dns-cutover');

@@ -1,9 +1,9 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { has } from '../hosts/marks.ts';
 import { restoreSteps } from './addresses.ts';
 import { contents } from './copying.ts';
 import { withoutOld } from './dead.ts';
-import { has } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 

@@ -2,7 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { askedOnce } from '../hosts/asked-once.ts';
 import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
-import { called } from '../mail-systems/mail-system.ts';
+import { called, freezeGroup } from '../mail-systems/mail-system.ts';
 import { proveStill } from '../mail-systems/stillness.ts';
 import { endPasses } from '../transfer/ending.ts';
 import { classify } from '../transfer/rsync-pass.ts';
@@ -11,6 +11,7 @@ import { contents, copyAndHold } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
+/** `freeze`: a last live pass, then no mailbox on OLD changes any more. A failure thaws. */
 export async function freeze(context: StageContext): Promise<Stage> {
   if (context.migration.cutover === 'dns') demandLowTtl(context);
   return {
@@ -82,7 +83,7 @@ function seal({ source }: StageContext, stores: readonly string[]): Step {
       const all = await trees();
       if (all.length > mostSeals) return `not done: ${all.length} trees are more than ${mostSeals}`;
       const words = all.flatMap((tree, index) => [`seal-${index}`, tree]);
-      await source.edit('seal', ['freeze', ...words], { purpose: 'seal the mailboxes' });
+      await source.edit('seal', [freezeGroup, ...words], { purpose: 'seal the mailboxes' });
       return `${all.length} trees`;
     },
   };

@@ -1,7 +1,7 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
-import { command, script } from '../hosts/command.ts';
-import type { MailHost } from '../hosts/mail-host.ts';
+import { command } from '../hosts/command.ts';
+import { has } from '../hosts/marks.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import type { StageContext } from './stage.ts';
 
@@ -33,16 +33,6 @@ export function handOver(context: StageContext): readonly Step[] {
       },
     },
   ];
-}
-
-export async function has(host: MailHost, mark: string): Promise<boolean> {
-  const result = await host.read(
-    script('[ -e "$1" ]', [`${host.folder}/${mark}`], {
-      allow: [0, 1],
-      purpose: `look for ${mark}`,
-    }),
-  );
-  return result.code === 0;
 }
 
 /** Throws if another run has taken the lock over: for changes that are made elsewhere than on the hosts. */

@@ -2,6 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
+import { has } from '../hosts/marks.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { room, spareForReturn } from '../mail-systems/room.ts';
 import { demandEqual } from '../transfer/manifest.ts';
@@ -9,7 +10,7 @@ import { transferPass } from '../transfer/pass.ts';
 import { classify } from '../transfer/rsync-pass.ts';
 import { contents } from './copying.ts';
 import { freezeSteps } from './freeze.ts';
-import { handOver, has } from './ownership.ts';
+import { handOver } from './ownership.ts';
 import type { StageContext } from './stage.ts';
 import { always } from './steps.ts';
 

@@ -5,6 +5,7 @@ import { compareOrRepair, contents, copyFinally, copyLive } from './copying.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 
+/** `transfer`: one pass, of the kind that the input `pass` names. */
 export async function transfer(context: StageContext): Promise<Stage> {
   switch (context.inputs.pass) {
     case 'live':

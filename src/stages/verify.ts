@@ -1,9 +1,9 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { has } from '../hosts/marks.ts';
 import type { ImapAccount } from '../mail-clients/imap.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { withoutOld } from './dead.ts';
-import { has } from './ownership.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
 

@@ -1,11 +1,8 @@
 import type { Step } from '../../engine/step.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { carried, carriedPorts, carrySteps } from '../postfix-dovecot/carry.ts';
-import { runningUnits } from '../postfix-dovecot/freeze.ts';
+import { runningUnits } from '../postfix-dovecot/fence.ts';
 import { web } from './units.ts';
-
-/** Undone with the freeze. */
-const group = 'freeze';
 
 /**
  * As everywhere; but the relay's web server, which parts 443 by ALPN (RFC 7301), gives its ports up

@@ -1,8 +1,9 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
+import { has } from '../../hosts/marks.ts';
 import type { MailContext } from '../mail-system.ts';
+import { fence, fenced, runningUnits } from '../postfix-dovecot/fence.ts';
 import { finishRemoves, finishSteps } from '../postfix-dovecot/finish.ts';
-import { fence, fenced, has, runningUnits } from '../postfix-dovecot/freeze.ts';
 import { frozenUnits, servingUnits } from './units.ts';
 
 /** Undo group on OLD that nobody undoes: its fence stays. */
@@ -16,6 +17,7 @@ export function finishRelay(context: MailContext): readonly Step[] {
   );
 }
 
+/** What `finish` says beforehand that it removes, a line each. */
 export function finishRemovesOfRelay(context: MailContext): readonly string[] {
   return [
     ...finishRemoves(context),

@@ -1,12 +1,10 @@
 import type { Step } from '../../engine/step.ts';
 import { command } from '../../hosts/command.ts';
-import { called, type MailContext } from '../mail-system.ts';
-import { fence, fenced, holdSteps, runningUnits, stopSteps } from '../postfix-dovecot/freeze.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
+import { fence, fenced, runningUnits } from '../postfix-dovecot/fence.ts';
+import { holdSteps, stopSteps } from '../postfix-dovecot/freeze.ts';
 import { runCmdeploy } from './cmdeploy.ts';
 import { frozenUnits, servingUnits } from './units.ts';
-
-/** hostctl's `thaw` takes this group back. */
-const group = 'freeze';
 
 /**
  * Delivery agents that write into mailboxes. What leaves the relay goes through lmtp(8) as well, by

@@ -1,20 +1,20 @@
 import type { Step } from '../../engine/step.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has } from '../../hosts/marks.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import {
   type AccountFiles,
   type Accounts,
   accountLines,
-  accountsGroup,
   accountsOf,
   isRegular,
   missingAccounts,
   privileged,
   shadowOf,
   wantedAccounts,
-} from './copy-accounts.ts';
-import { has } from './freeze.ts';
+} from './accounts.ts';
+import { accountsGroup } from './copy-accounts.ts';
 
 /*
  * System users that have mail are accounts of the host, and what changes in them while mail is moved goes

@@ -4,23 +4,15 @@ import { UserError } from '../../errors.ts';
 import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has } from '../../hosts/marks.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { askingSettings, asks, startAsking } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
-import {
-  demandPostfix,
-  has,
-  loaded,
-  redirectedWhole,
-  reloadPostfix,
-  route,
-  routesTo,
-  untilLoaded,
-} from './freeze.ts';
 import { names } from './names.ts';
-import type { Postfix } from './postfix.ts';
+import { demandPostfix, type Postfix } from './postfix.ts';
 import { releaseQueue } from './queue.ts';
+import { loaded, redirectedWhole, reloadPostfix, route, routesTo, untilLoaded } from './routes.ts';
 
 const group = 'probe';
 const probeSeconds = 60;
@@ -35,6 +27,7 @@ export interface Closing {
   readonly listeners: (postfix: Postfix) => ReadonlyMap<string, string>;
 }
 
+/** Nothing but deliveries: a probe by sendmail(1) needs no listener. */
 export const onlyDeliveries: Closing = {
   before: [],
   dovecot: 'protocols = lmtp',

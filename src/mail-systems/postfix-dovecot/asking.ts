@@ -1,6 +1,6 @@
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import type { Dovecot } from './dovecot.ts';
 import { latePort, names } from './names.ts';
 import { entriesOf, type Postfix, words } from './postfix.ts';
@@ -13,8 +13,6 @@ import { waitUntilNothing } from './waiting.ts';
  * sends what it takes to the other host's second door, marked by a content filter.
  */
 
-/** Undo group of the freeze; `askingPrefix` begins the names of what ends with the forward. */
-const group = 'freeze';
 const askingPrefix = 'asking-';
 
 /** cleanup(8) for the questions: they must be about the address as it was given. */

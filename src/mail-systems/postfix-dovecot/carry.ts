@@ -2,9 +2,9 @@ import type { Step } from '../../engine/step.ts';
 import { addressesOf } from '../../hosts/addresses.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { readDovecot } from './dovecot.ts';
-import { demandPostfix } from './freeze.ts';
+import { demandPostfix } from './postfix.ts';
 
 /*
  * Clients with an old DNS answer, or a fixed address, still come to the host that has given service
@@ -22,8 +22,6 @@ export const carried = {
   web: [80, 443],
 } as const;
 
-/** Undone with the freeze: by a thaw, when the host takes service back, and by `finish`. */
-const group = 'freeze';
 /** On the other host; undone with its doors. */
 const doorGroup = 'door';
 
@@ -33,6 +31,7 @@ const sessionsOfOne = 1000;
 /** What is carried where the migration file does not say: all that a relay's clients use. */
 const carriedOfRelay = ['submission', 'imap', 'web'] as const;
 
+/** Ports of OLD that lead on to NEW for late clients. */
 export function carriedPorts({ migration }: Pick<MailContext, 'migration'>): readonly number[] {
   const isRelay = migration['mail-system'] === 'chatmail';
   const wanted = migration['late-clients'].carry ?? (isRelay ? carriedOfRelay : []);

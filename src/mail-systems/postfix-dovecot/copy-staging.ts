@@ -15,6 +15,7 @@ export interface Staging {
   readonly after: string;
 }
 
+/** Where the configuration lies on NEW while it is copied. */
 export function stagingOf(target: MailHost): Staging {
   const folder = `${target.folder}/staging`;
   return { folder, before: `${folder}/before`, after: `${folder}/after` };

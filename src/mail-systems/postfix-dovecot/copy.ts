@@ -17,9 +17,8 @@ import {
   stagingOf,
 } from './copy-staging.ts';
 import { configurationGroup as group, keepFingerprint } from './fingerprint.ts';
-import { demandPostfix } from './freeze.ts';
 import { ownersOf } from './owners.ts';
-import { type Postfix, parseParameters, words } from './postfix.ts';
+import { demandPostfix, type Postfix, parseParameters, words } from './postfix.ts';
 
 /** On NEW: the digest of OLD's configuration that was put in place last. */
 const marker = 'configuration-copied';

@@ -1,17 +1,24 @@
 import type { Step } from '../../engine/step.ts';
-import { UserError } from '../../errors.ts';
 import { askedOnce } from '../../hosts/asked-once.ts';
 import { command, quote, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { has } from '../../hosts/marks.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { stopAsking, takeBackLate } from './asking.ts';
 import { type Dovecot, noProtocols, readDovecot, sessionProcesses } from './dovecot.ts';
+import { fence, fenced, greet, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
-import { localDomains, type Postfix, readPostfix, submissionServices, words } from './postfix.ts';
-import { deliveryAgents, dovecotProcesses, waitUntilNothing } from './waiting.ts';
-
-/** Group of undo records on the host that is frozen; hostctl's `thaw` takes it back. */
-const group = 'freeze';
+import { demandPostfix, localDomains, submissionServices, words } from './postfix.ts';
+import {
+  loaded,
+  redirected,
+  reloadPostfix,
+  route,
+  routesTable,
+  routesTo,
+  untilLoaded,
+} from './routes.ts';
+import { deliveryAgents, dovecotProcesses, running, waitUntilNothing } from './waiting.ts';
 
 /**
  * error(8) under the name `retry`, which defers whatever it is handed. Not the stock service of that
@@ -107,17 +114,6 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
   ];
 }
 
-/** Whether a mark of ours stands on the host. */
-export async function has(host: MailHost, mark: string): Promise<boolean> {
-  const result = await host.read(
-    script('[ -e "$1" ]', [`${host.folder}/${mark}`], {
-      allow: [0, 1],
-      purpose: `look for ${mark}`,
-    }),
-  );
-  return result.code === 0;
-}
-
 function finishDeliveries(source: MailHost, agents = deliveryAgents): Step {
   return {
     id: 'finish-deliveries',
@@ -182,146 +178,6 @@ export function stopSteps(context: MailContext): readonly Step[] {
   ];
 }
 
-/**
- * Stops units in one edit, so that each is on record as it was before any of them stopped: Debian's
- * `postfix.service` takes `postfix@-.service` down, and starts well where that one can't.
- */
-export async function stopUnits(
-  host: MailHost,
-  undoGroup: string,
-  units: readonly string[],
-): Promise<void> {
-  await host.edit('stop', [undoGroup, ...units.flatMap((unit) => [`stop-${unit}`, unit])], {
-    purpose: 'stop the mail services',
-  });
-}
-
-/** Units that do not start while `marker` stands in the folder of the migration. */
-export async function fence(
-  host: MailHost,
-  undoGroup: string,
-  marker: 'frozen' | 'fenced',
-  context: MailContext,
-  units: readonly string[],
-): Promise<void> {
-  const condition = `# ${context.migration.name}: this server is being moved, see \`${host.hostctl} status\`.\n[Unit]\nConditionPathExists=!${host.folder}/${marker}\n`;
-  const files = units.flatMap((unit) => [
-    `fence-${unit}`,
-    names(context.migration).dropIn(unit, marker),
-  ]);
-  await host.edit('files', [undoGroup, '644', 'root:root', ...files], {
-    stdin: condition,
-    purpose: 'fence the services',
-  });
-  await greet(host, undoGroup, context);
-  await host.change(command(['systemctl', 'daemon-reload']));
-}
-
-/** The line at login. It asks the host itself each time, so that it is never out of date. */
-export async function greet(
-  host: MailHost,
-  undoGroup: string,
-  context: MailContext,
-): Promise<void> {
-  await host.edit(
-    'file',
-    [undoGroup, 'greeting', names(context.migration).greeting(undoGroup), '644', 'root:root'],
-    {
-      stdin: `# mail-cutover: says at login why mail stands still here. Only root may look.\nif [ -x ${host.hostctl} ]; then ${host.hostctl} greeting; fi\n`,
-      purpose: 'leave a line at login',
-    },
-  );
-}
-
-export async function fenced(
-  host: MailHost,
-  marker: 'frozen' | 'fenced',
-  context: MailContext,
-  units: readonly string[],
-): Promise<boolean> {
-  const files = units.map((unit) => names(context.migration).dropIn(unit, marker));
-  const result = await host.read(
-    script('for file; do [ -e "$file" ] || exit 1; done', [`${host.folder}/${marker}`, ...files], {
-      allow: [0, 1],
-      purpose: 'look at the fence',
-    }),
-  );
-  return result.code === 0;
-}
-
-export async function runningUnits(host: MailHost, units: readonly string[]): Promise<string> {
-  return running(
-    host,
-    'for unit; do if systemctl is-active --quiet "$unit"; then printf "%s\\n" "$unit"; fi; done',
-    units,
-  );
-}
-
-/** The routes table and the class transports: every local recipient goes to `destination`. */
-export async function route(
-  context: MailContext,
-  postfix: Postfix,
-  table: string,
-  destination: string,
-  others: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const { source, migration } = context;
-  const file = names(migration).routes;
-  await source.edit('file', [group, 'routes', file, '644', 'root:root'], {
-    stdin: table,
-    purpose: 'write the routes',
-  });
-  const settings: Readonly<Record<string, string>> = {
-    transport_maps: withTable(postfix.parameters.get('transport_maps') ?? '', file),
-    local_transport: destination,
-    virtual_transport: destination,
-    // Nothing bounces for its age while it can't be delivered; taken back with the freeze.
-    maximal_queue_lifetime: '100d',
-    bounce_queue_lifetime: '100d',
-    delay_warning_time: '0h',
-    ...others,
-  };
-  await source.edit('postconf', [group, ...Object.entries(settings).flat()], {
-    purpose: 'set the routes',
-  });
-}
-
-/** regexp_table(5); patterns are matched without regard to case. */
-export function routesTable(domains: readonly string[], destination: string): string {
-  const lines = domains.map((domain) => {
-    const literal = domain.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
-    // ".example.org" in transport(5) means every name below example.org.
-    return `/@${domain.startsWith('.') ? '.+' : ''}${literal}$/ ${destination}\n`;
-  });
-  return `# mail-cutover: every address that this host delivered itself.\n${lines.join('')}`;
-}
-
-/** The same table with another destination: the addresses are those of the freeze. */
-export function redirected(table: string, destination: string): string {
-  return table
-    .replace(/^\/\^\/ .*\n/m, '')
-    .replace(/^(\/\S+\/) .*$/gm, (_, pattern: string) => `${pattern} ${destination}`);
-}
-
-/**
- * And everything else goes there too: a host that is to be switched off must not keep a message for
- * days because its destination does not answer.
- */
-export function redirectedWhole(table: string, destination: string): string {
-  return `${redirected(table, destination)}${rest} ${destination}\n`;
-}
-
-const rest = '/^/';
-
-function withTable(transportMaps: string, table: string): string {
-  const ours = `regexp:${table}`;
-  const others = transportMaps
-    .split(/[\s,]+/)
-    .filter((map) => map !== '' && map !== ours)
-    .join(', ');
-  return others === '' ? ours : `${ours}, ${others}`;
-}
-
 async function hold(context: MailContext): Promise<string> {
   const { source } = context;
   const postfix = await demandPostfix(source);
@@ -341,50 +197,6 @@ async function hold(context: MailContext): Promise<string> {
   await untilLoaded(context);
   return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
 }
-
-export async function reloadPostfix(host: MailHost): Promise<void> {
-  await host.change(command(['postfix', 'reload'], { purpose: 'reload Postfix' }));
-}
-
-export function routesTo(postfix: Postfix, context: MailContext, destination: string): boolean {
-  const { parameters } = postfix;
-  return (
-    (parameters.get('transport_maps') ?? '').startsWith(
-      `regexp:${names(context.migration).routes}`,
-    ) &&
-    (parameters.get('virtual_transport') ?? '').startsWith(destination) &&
-    (parameters.get('local_transport') ?? '').startsWith(destination)
-  );
-}
-
-/**
- * Whether the running queue manager is younger than the configuration: it reads that only when it
- * starts, and a reload makes it start again. By the change time: we set the other one back.
- */
-export async function loaded(host: MailHost, context: MailContext): Promise<boolean> {
-  return (await running(host, notLoaded, [names(context.migration).routes])) === '';
-}
-
-/** A reload is only asked for: the old queue manager may go on for a moment. */
-export async function untilLoaded(context: MailContext): Promise<void> {
-  await waitUntilNothing(context.source, notLoaded, {
-    args: [names(context.migration).routes],
-    seconds: 30,
-    what: 'Postfix has loaded the routes',
-    cure: `Look at the mail log on ${called(context.source)}, then run this stage again`,
-  });
-}
-
-/** Prints a line unless a queue manager runs that is younger than the configuration and `$1`. */
-const notLoaded = String.raw`
-newest=$(stat -c %.Z /etc/postfix/main.cf /etc/postfix/master.cf "$1" 2>/dev/null | sort -n | tail -n 1)
-boot=$(sed -n 's/^btime //p' /proc/stat)
-young=
-for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' -printf '%h\n' 2>/dev/null); do
-  if awk -v boot="$boot" -v hz="$(getconf CLK_TCK)" -v newest="$newest" \
-    '{ sub(/^.*\) /, ""); exit !(boot + 1 + $20 / hz > newest) }' "$process/stat"; then young=1; else young=; break; fi
-done
-[ -n "$young" ] || echo 'the old queue manager'`;
 
 async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Promise<string> {
   if (!dovecot) return 'no Dovecot';
@@ -438,18 +250,4 @@ async function protocolsClosed(host: MailHost): Promise<boolean> {
     script('doveconf protocols', [], { purpose: 'look at the protocols' }),
   );
   return /^protocols =\s*(?:none)?\s*$/.test(result.stdout.toString('utf8'));
-}
-
-async function running(host: MailHost, look: string, args: readonly string[]): Promise<string> {
-  const result = await host.read(script(look, args, { purpose: 'look at the processes' }));
-  return result.stdout.toString('utf8').trim();
-}
-
-export async function demandPostfix(host: MailHost): Promise<Postfix> {
-  const postfix = await readPostfix(host);
-  if (!postfix)
-    throw new UserError(
-      `${host.label}: Postfix is not installed. Is this the right host, and the right mail-system?`,
-    );
-  return postfix;
 }

@@ -6,7 +6,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Command, Result } from '../../hosts/command.ts';
 import type { Host } from '../../hosts/host.ts';
-import { redirected, routesTable } from './freeze.ts';
 import {
   localDomains,
   parseParameters,
@@ -15,6 +14,7 @@ import {
   submissionServices,
   words,
 } from './postfix.ts';
+import { redirected, routesTable } from './routes.ts';
 
 /** What postconf -x and postconf -M of Postfix 3.7 print on Debian 12. */
 const main = `mail_version = 3.7.11

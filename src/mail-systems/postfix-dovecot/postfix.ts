@@ -1,5 +1,7 @@
+import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { Host } from '../../hosts/host.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
 
 /** What `postconf` and `postconf -M` say: the effective configuration. */
 export interface Postfix {
@@ -35,6 +37,17 @@ export async function readPostfix(host: Host): Promise<Postfix | undefined> {
   };
 }
 
+/** For steps that can't go on without it. */
+export async function demandPostfix(host: MailHost): Promise<Postfix> {
+  const postfix = await readPostfix(host);
+  if (!postfix)
+    throw new UserError(
+      `${host.label}: Postfix is not installed. Is this the right host, and the right mail-system?`,
+    );
+  return postfix;
+}
+
+/** Of `postconf`, by name. */
 export function parseParameters(text: string): ReadonlyMap<string, string> {
   const parameters = new Map<string, string>();
   for (const line of text.split('\n')) {
@@ -44,6 +57,7 @@ export function parseParameters(text: string): ReadonlyMap<string, string> {
   return parameters;
 }
 
+/** Of `postconf -M`, by `name/type`. */
 export function parseServices(text: string): ReadonlyMap<string, string> {
   const services = new Map<string, string>();
   for (const line of text.split('\n')) {

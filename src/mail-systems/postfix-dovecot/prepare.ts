@@ -1,9 +1,10 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
+import { has } from '../../hosts/marks.ts';
 import type { MailContext } from '../mail-system.ts';
 import { doorSteps } from './door.ts';
-import { fence, fenced, has, runningUnits, stopUnits } from './freeze.ts';
+import { fence, fenced, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 import { missingOwners } from './owners.ts';
 import { waitUntilNothing } from './waiting.ts';

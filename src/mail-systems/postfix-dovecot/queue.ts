@@ -2,7 +2,7 @@ import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
-import { demandPostfix } from './freeze.ts';
+import { demandPostfix } from './postfix.ts';
 
 /**
  * `stop`: the queue is copied once, and the source's messages are set aside in the same step, so that

@@ -33,6 +33,16 @@ export async function waitUntilNothing(
     );
 }
 
+/** What `look`, shell text of ours, prints about the processes of the host. */
+export async function running(
+  host: MailHost,
+  look: string,
+  args: readonly string[],
+): Promise<string> {
+  const result = await host.read(script(look, args, { purpose: 'look at the processes' }));
+  return result.stdout.toString('utf8').trim();
+}
+
 /**
  * Prints `/proc/PID PROGRAM` of every delivery agent that works for Postfix. One find(1) and no fork
  * a process, because it is asked ten times a second. lmtp(8) is smtp(8) under another name.

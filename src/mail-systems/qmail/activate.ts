@@ -3,19 +3,12 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { has, mark, unmark } from '../../hosts/marks.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { pathOf } from './control.ts';
 import { redirectTables } from './database-steps.ts';
-import {
-  group,
-  mailboxPorts,
-  redirectControl,
-  relay,
-  waitingLocally,
-  withoutNames,
-} from './freeze.ts';
+import { mailboxPorts, redirectControl, relay, waitingLocally, withoutNames } from './freeze.ts';
 import { readHomes, storesOf } from './homes.ts';
-import { has, mark, unmark } from './marks.ts';
 import { restoreControl } from './prepare.ts';
 import { ask, tell } from './program.ts';
 

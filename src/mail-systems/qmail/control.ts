@@ -47,6 +47,7 @@ for name; do
   else printf '%s\0absent\0\0' "$name"; fi
 done`;
 
+/** The control files as they are now, or as they were before we changed them. */
 export async function readControl(
   host: MailHost,
   migration: Migration,
@@ -67,6 +68,7 @@ export async function readControl(
   return { files, hostName: text.slice(0, end) };
 }
 
+/** Where qmail is, on both hosts. */
 export function pathOf(migration: Migration): string {
   return migration.qmail?.path ?? '/var/qmail';
 }
@@ -79,6 +81,7 @@ export function lines(text: string | undefined): readonly string[] {
     .filter((line) => line !== '' && !line.startsWith('#'));
 }
 
+/** The name of the server (qmail-control(9)). */
 export function me(control: Control): string {
   return lines(control.files.get('me'))[0] ?? control.hostName;
 }
@@ -94,6 +97,7 @@ export interface VirtualDomain {
   readonly prepend: string;
 }
 
+/** The lines of `virtualdomains` (qmail-send(8)). */
 export function virtualDomains(control: Control): readonly VirtualDomain[] {
   return lines(control.files.get('virtualdomains')).map((line) => {
     const colon = line.indexOf(':');

@@ -1,10 +1,10 @@
 import type { Step } from '../../engine/step.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has, mark } from '../../hosts/marks.ts';
 import { called, type MailContext } from '../mail-system.ts';
 import { sameNames } from './assign.ts';
 import { query, tables, withDatabase } from './database.ts';
-import { has, mark } from './marks.ts';
 
 /** For mysqldump(1): what can be loaded into tables that are there. */
 const rowsOnly = [

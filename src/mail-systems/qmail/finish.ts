@@ -2,9 +2,9 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has, mark, unmark } from '../../hosts/marks.ts';
 import { finishedGroup, type MailContext } from '../mail-system.ts';
 import { mailboxPorts } from './freeze.ts';
-import { has, mark, unmark } from './marks.ts';
 import { restoreControl } from './prepare.ts';
 import { ask, tell } from './program.ts';
 import { readQueue } from './queue.ts';
@@ -12,6 +12,7 @@ import { until } from './until.ts';
 
 const closed = ['send', 'smtpd', 'pop'] as const;
 
+/** OLD is closed for good, and what we put on both hosts goes. */
 export function finishSteps(context: MailContext): readonly Step[] {
   const { old, new: fresh } = context;
   return [

@@ -2,17 +2,14 @@ import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, type MailContext } from '../mail-system.ts';
+import { has, mark, unmark } from '../../hosts/marks.ts';
+import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { pathOf, readControl, remainingLocals, routesTo, writeControl } from './control.ts';
 import { databaseStep } from './database-steps.ts';
 import { readHomes } from './homes.ts';
-import { has, mark, unmark } from './marks.ts';
 import { namesOf, noteNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
-
-/** Group of undo records on the host that is frozen; hostctl's `thaw` takes it back. */
-export const group = 'freeze';
 
 /** Ports by which users reach their mailboxes. */
 export const mailboxPorts = [110, 143, 993, 995] as const;
@@ -128,6 +125,7 @@ export async function redirectControl(context: MailContext): Promise<readonly st
   return names;
 }
 
+/** Nothing is local on the source any more, so that its mail goes by the routes. */
 export async function withoutNames({ source, migration }: MailContext): Promise<void> {
   const control = await readControl(source, migration);
   await writeControl(source, group, 'virtualdomains', '');

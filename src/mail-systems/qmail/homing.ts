@@ -1,7 +1,7 @@
 import type { Step } from '../../engine/step.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has } from '../../hosts/marks.ts';
 import { called } from '../mail-system.ts';
-import { has } from './marks.ts';
 import { tell } from './program.ts';
 import { until } from './until.ts';
 

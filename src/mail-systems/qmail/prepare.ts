@@ -1,6 +1,7 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { has, mark, unmark } from '../../hosts/marks.ts';
 import type { MailContext } from '../mail-system.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { assignSteps } from './assign.ts';
@@ -19,7 +20,6 @@ import { loadSteps } from './database-steps.ts';
 import { keepFingerprint } from './fingerprint.ts';
 import { mailboxPorts } from './freeze.ts';
 import { homingStep } from './homing.ts';
-import { has, mark, unmark } from './marks.ts';
 import { namesOf, noteNames, noteOwnNames } from './names.ts';
 import { ask, tell } from './program.ts';
 import { until } from './until.ts';
@@ -30,6 +30,7 @@ export const configuration = 'configuration';
 /** The same of what a rollback leaves: with `redirect` NEW goes on taking mail, and sends it to OLD. */
 const accepted = 'accepted';
 
+/** NEW is closed to deliveries and knows the names; OLD and NEW take mail for each other. */
 export function prepareSteps(
   context: MailContext,
   stores: () => Promise<readonly string[]>,

@@ -1,9 +1,9 @@
 import { script } from '../../hosts/command.ts';
+import { has } from '../../hosts/marks.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { acceptedNames, type Control, me, movedNames } from './control.ts';
 import { relay } from './freeze.ts';
-import { has } from './marks.ts';
 
 /**
  * qmail-remote(8) sends late mail to port 25 of NEW, like anybody's. So what stands before
