@@ -21,6 +21,7 @@ export interface ServerAddress {
   readonly port: number;
 }
 
+/** How a question is asked. */
 export interface QueryOptions {
   /** Sets RD: let a resolver go and find out. Default: false, the server's own data only. */
   readonly recursion?: boolean;
@@ -32,6 +33,7 @@ export interface QueryOptions {
   readonly attempts?: number;
 }
 
+/** A reply, decoded. */
 export interface Reply {
   /** "NOERROR", "NXDOMAIN", "REFUSED" … */
   readonly rcode: string;

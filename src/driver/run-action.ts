@@ -14,6 +14,7 @@ import {
   StepLog,
 } from './runner-protocol.ts';
 
+/** A stage as a step of a job. */
 export interface RunActionOptions {
   readonly stage: StageName;
   /** Inputs by name; the action.yml fills in the rest. */
@@ -42,6 +43,7 @@ export interface RunActionOptions {
   readonly onLine?: (line: string) => void;
 }
 
+/** What a step leaves. */
 export interface ActionResult {
   /** Exit code; 128 and the signal's number when a signal ended it. */
   readonly code: number;

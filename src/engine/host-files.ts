@@ -30,9 +30,11 @@ export interface HostFiles {
   holdLock(number: number | undefined): void;
 }
 
+/** How a lock is taken; see `HostFiles.takeLock`. */
 export interface LockOptions {
   readonly force?: boolean | undefined;
   readonly keepsPasses?: boolean | undefined;
 }
 
+/** The number under which the lock was taken, or who has it. */
 export type LockAnswer = { readonly number: number } | { readonly heldBy: string };

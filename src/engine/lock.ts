@@ -4,6 +4,7 @@ import type { HostFiles, LockOptions } from './host-files.ts';
 /** Seconds until a lock that nobody renews may be taken over; renewed three times as often. */
 const leaseSeconds = 90;
 
+/** The lock of this run, on both hosts. */
 export interface Lock {
   readonly number: number;
   release(): Promise<void>;

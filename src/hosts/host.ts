@@ -30,6 +30,7 @@ export interface Host {
   close(): Promise<void>;
 }
 
+/** A port that leads elsewhere for as long as it is open. */
 export interface Tunnel {
   readonly port: number;
   close(): Promise<void>;

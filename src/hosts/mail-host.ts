@@ -10,6 +10,7 @@ import { printable } from './printable.ts';
 import { redact } from './redaction.ts';
 import { ConnectionLost, SshConnection } from './ssh-connection.ts';
 
+/** Secrets of one host; none of them is ever put on it. */
 export interface Credentials {
   readonly key: string;
   readonly passphrase?: string | undefined;

@@ -7,6 +7,7 @@ import { UserError } from '../errors.ts';
 import { type Command, commandLine, type Result } from './command.ts';
 import type { Tunnel } from './host.ts';
 
+/** A host of the migration file, as SSH connects to it. */
 export interface Endpoint {
   readonly address: string;
   readonly port: number;
@@ -14,6 +15,7 @@ export interface Endpoint {
   readonly 'host-keys': readonly string[];
 }
 
+/** How one host is connected to. */
 export interface SshOptions {
   /** How messages name the host: "OLD (192.0.2.1)". */
   readonly label: string;
