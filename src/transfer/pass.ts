@@ -10,6 +10,7 @@ import {
   watchDetached,
 } from './detached.ts';
 import { mirrorRequest } from './ends.ts';
+import { described, withProgress } from './evidence.ts';
 import { heldTag, holdOpen, runHeld } from './held.ts';
 import { createPassKey, type PassKey, removePassKey, renewPassKey } from './pass-key.ts';
 import {
@@ -66,11 +67,6 @@ async function adopt(tag: string, options: TransferOptions): Promise<string | un
   if (code !== 0) log(`it failed: ${fault.trimEnd().split('\n').at(-1) ?? ''}`);
   if (code !== 0 || others.size > 0) return undefined;
   return withProgress(described(output, options), told);
-}
-
-/** The summary is read when the pass has ended: what it was like is told by its last line of progress. */
-function withProgress(evidence: string, told: string | undefined): string {
-  return told === undefined ? evidence : `${evidence}; when last looked at: ${told}`;
 }
 
 /**
@@ -239,24 +235,4 @@ async function mirrorAttached(options: TransferOptions, key: PassKey): Promise<E
     }),
   );
   return { code: result.code, output: result.stdout.toString('utf8'), fault: result.stderr };
-}
-
-/** The counts that the program puts out, `name=number`, as a sentence. */
-function described(output: string, { live, log }: Pick<TransferOptions, 'live' | 'log'>): string {
-  const counts = new Map(
-    [...output.matchAll(/(\w+)=(\d+)/g)].map(([, name = '', value]) => [name, Number(value)]),
-  );
-  const count = (name: string) => (counts.get(name) ?? 0).toLocaleString('en');
-  const megabytes = ((counts.get('bytes') ?? 0) / 1e6).toFixed(1);
-  const unstable = counts.get('unstable') ?? 0;
-  if (unstable > 0 && !live)
-    log(`${unstable} files changed while they were read, although the source is frozen`);
-  const times = [...counts]
-    .filter(([name, value]) => name.startsWith('ms_') && value > 0)
-    .map(([name, value]) => `${name.slice(3)} ${(value / 1000).toFixed(2)} s`);
-  log(`the pass itself: ${times.join(', ')}`);
-  const squeezer = ['zstd', 'gzip'].find((name) => counts.has(`by_${name}`));
-  const by = squeezer ? `tar, in part through ${squeezer}` : 'tar';
-  const first = counts.get('tar') ? `the most by ${by}; then ` : '';
-  return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
 }
