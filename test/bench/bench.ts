@@ -216,12 +216,11 @@ function row({ title, ours, theirs }: Figures): string {
 
 const intro = `# Benchmarks
 
-Each section is written by \`npm run bench\` with the options in it. Two hosts of the lab on one machine, so
-both ends, and whatever else the machine did, share its processors. Medians of paired runs, smallest and
-largest in brackets; the ratio is the median of the ratios of the pairs. Ours is the engine as a stage runs
-it, from the runner, over SSH: what is not held open (key, connection) is in its time. Theirs is the command
-on OLD with a key that is there. Both end with \`sync\` on NEW. Stores are made once and kept under
-\`~/.cache/mail-cutover-bench\`.
+Each section below is written by \`npm run bench\` with the options in it. Two hosts of the lab on one machine, so
+both ends share its processors. Medians of paired runs, smallest and largest in brackets; the ratio is the median
+of the ratios of the pairs. Ours is the engine as a stage runs it, from the runner, over SSH: what is not held
+open (key, connection) is in its time. Theirs is the command on OLD with a key that is there. Both end with
+\`sync\` on NEW.
 `;
 
 function section(table: string, options: Options, size: string): string {

@@ -21,6 +21,7 @@ import { type FileEvent, hasty, hastyLines, traceSshd } from '../faults/strace.t
 import { usersFile } from '../lab/postfix-dovecot/dovecot-files.ts';
 import { waitFor } from '../lab/process.ts';
 import { domains, network, outside, password, special, virtualUser } from '../lab/world.ts';
+import { SmtpConnection, SmtpGone } from '../rehearsal/smtp-client.ts';
 import { answerFor, dialogue } from './ground.ts';
 
 /*
@@ -297,7 +298,15 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
   const waiting = await send(here, 'old', virtualUser(3), 'b'.repeat(900));
   await waitFor('it waits', 60, async () => (await queued(here, 'old', waiting)) === 1);
+  // A client whose session began before keeps its smtpd(8), which marks all mail for NEW.
+  const { smtp } = await SmtpConnection.open({
+    address: network.old.v4,
+    port: 25,
+    timeout: 60_000,
+  });
+  await smtp.command('EHLO stranger.example');
   const back = await migration.must('rollback');
+  await expect(smtp.command('MAIL FROM:<post@elsewhere.example>')).rejects.toThrow(SmtpGone);
   expect(back.log).toContain('dovecot.mailbox.log* stay on NEW');
   expect(await lab.host('old').mustSh(index)).toBe(indexBefore);
   expect(await lab.host('old').mustSh(view, [user])).toBe(seen);

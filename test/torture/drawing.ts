@@ -38,14 +38,14 @@ export type Action = (typeof actions)[number] | 'rollback';
 export const mostSteps: Readonly<Record<Action, number>> = {
   prepare: 8,
   'transfer live': 1,
-  freeze: 7,
+  freeze: 8,
   'transfer final': 3,
   activate: 8,
   'dns-cutover': 1,
   verify: 5,
   drain: 4,
   finish: 8,
-  rollback: 26,
+  rollback: 28,
 };
 
 export interface Fault {

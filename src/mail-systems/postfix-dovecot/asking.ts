@@ -135,6 +135,12 @@ export async function stopAsking(host: MailHost): Promise<void> {
 /** See `stopAsking`; after Postfix has loaded what that changed. */
 export async function takeBackLate(host: MailHost, { migration }: MailContext): Promise<string> {
   const { late, transport } = names(migration);
+  await host.change(
+    script(endMarking, [late, String(farewellSeconds)], {
+      timeout: farewellSeconds + 60,
+      purpose: 'end SMTP sessions that mark mail for the other host',
+    }),
+  );
   await waitUntilNothing(host, sendingNow, {
     args: [late, transport],
     seconds: 120,
@@ -146,6 +152,37 @@ export async function takeBackLate(host: MailHost, { migration }: MailContext): 
   );
   return result.stdout.toString('utf8').trim();
 }
+
+/** How long a client may go on with a session that began before. */
+const farewellSeconds = 10;
+
+/**
+ * An smtpd(8) that is in a session when master(8) reloads keeps its options until the session ends, and marks
+ * what it accepts with the filter `$1`: after the requeue nobody would take that mark off. Waits for such
+ * sessions `$2` seconds, then ends them. The client, which has no reply, sends again.
+ */
+const endMarking = String.raw`
+marking() {
+  find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/smtpd' -printf '%h\n' 2>/dev/null |
+  while read -r process; do
+    words=$(tr '\0' ' ' < "$process/cmdline" 2>/dev/null) || continue
+    case $words in *" content_filter=$1:"*) printf '%s\n' "$process" | cut -d/ -f3 ;; esac
+  done
+}
+wait_for_end() { # SECONDS FILTER
+  end=$(($(date +%s) + $1))
+  while [ -n "$(marking "$2")" ]; do
+    [ "$(date +%s)" -lt "$end" ] || return 1
+    sleep 0.1
+  done
+}
+end_with() { # SIGNAL FILTER
+  for process in $(marking "$2"); do kill "-$1" "$process" 2>/dev/null || :; done
+}
+if ! wait_for_end "$2" "$1"; then
+  end_with TERM "$1"
+  if ! wait_for_end 5 "$1"; then end_with KILL "$1"; wait_for_end 5 "$1"; fi
+fi`;
 
 /** Prints the smtp(8) processes of the transports `$@`. */
 const sendingNow = String.raw`
