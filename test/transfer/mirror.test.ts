@@ -59,8 +59,18 @@ async function pass(): Promise<Readonly<Record<string, number>>> {
   await newTick(mirror);
   const { counts } = await mirror.pass(source, target);
   expect(treeImage(target.root)).toEqual(treeImage(source.root));
+  // The source writes its note when nobody waits for the pass any more.
+  await vi.waitFor(() => expect(noteToken()).toBe(targetToken()), 60_000);
   await newTick(mirror);
   return counts;
+}
+
+function noteToken(): string | undefined {
+  return readFileSync(join(source.folder, 'transfer-note'), 'latin1').split('\n')[1];
+}
+
+function targetToken(): string | undefined {
+  return readFileSync(join(target.folder, 'transfer-token'), 'latin1').split(' ')[0];
 }
 
 describe('a pass', () => {
@@ -272,7 +282,7 @@ describe('a pass', () => {
     await pass();
   });
 
-  it('takes a folder of 200,000 messages', { timeout: 300_000 }, async () => {
+  it('takes a folder of 200,000 messages', { timeout: 900_000 }, async () => {
     const folder = message('anna', '.Many/cur');
     mkdirSync(folder, { recursive: true });
     for (let index = 0; index < 200_000; index += 1)
