@@ -183,6 +183,28 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
   });
 
+  it('waits for no bytes that tar does not read: of other links, or of what is gone', async () => {
+    await mirror.remove();
+    start(noCaution, { trial: 1_000_000, patience: 1 });
+    for (const user of ['anna', 'bert']) {
+      const path = message(user, 'cur/1700000000.M0.host:2,');
+      writeFileSync(path, Buffer.alloc(2_000_000));
+      for (const name of ['L1', 'L2']) linkSync(path, message(user, `new/1700000001.${name}.host`));
+    }
+    expect(await pass()).toMatchObject({ tar: 2 });
+    rmSync(target.root, { recursive: true });
+    // Its own process reads nothing, as if all was gone.
+    const folder = join(mirror.temporary, 'bin');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'tar'), '#!/bin/sh\nPATH=${PATH#*:}\ncat | tar "$@"\n', { mode: 0o755 });
+    vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
+    try {
+      expect(await pass()).toMatchObject({ tar: 2 });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
   it('lists everything when the clock was set since', async () => {
     await pass();
     const note = join(source.folder, 'transfer-note');
