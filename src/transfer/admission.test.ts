@@ -71,7 +71,9 @@ describe('the line of a pass', () => {
     symlinkSync(elsewhere, keys());
     run(admit(admission('m'), 'test'));
     run(renewal(temporary, 'm'));
-    expect(readFileSync(elsewhere, 'utf8')).toMatch(/^ssh-ed25519 BBBB another\nrestrict,.* m pass\n$/);
+    expect(readFileSync(elsewhere, 'utf8')).toMatch(
+      /^ssh-ed25519 BBBB another\nrestrict,.* m pass\n$/,
+    );
     expect(readlinkSync(keys())).toBe(elsewhere);
     expect(readdirSync(temporary).sort()).toEqual(['keys', 'ssh']);
   });

@@ -62,7 +62,7 @@ async function otherAddress(from: Host, to: Host): Promise<string | undefined> {
     to.read(script('ip -o addr show scope global', [], { purpose: 'list its addresses' })),
     // Where it keeps its keys elsewhere, nothing proves that it is that host.
     hostKeys(to).catch((error: unknown) => {
-      if (error instanceof CommandFailed) return [];
+      if (error instanceof CommandFailed) return [] as readonly string[];
       throw error;
     }),
   ]);

@@ -196,7 +196,9 @@ describe('a pass', () => {
     // Its own process reads nothing, as if all was gone.
     const folder = join(mirror.temporary, 'bin');
     mkdirSync(folder);
-    writeFileSync(join(folder, 'tar'), '#!/bin/sh\nPATH=${PATH#*:}\ncat | tar "$@"\n', { mode: 0o755 });
+    writeFileSync(join(folder, 'tar'), '#!/bin/sh\nPATH=${PATH#*:}\ncat | tar "$@"\n', {
+      mode: 0o755,
+    });
     vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
     try {
       expect(await pass()).toMatchObject({ tar: 2 });

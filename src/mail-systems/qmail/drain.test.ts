@@ -38,7 +38,10 @@ describe('OLD is quiet', () => {
   it('although strangers are connected at every look, if none of them brings mail', () => {
     const connected = [11, 1209, 1210].map((second) => ({ second, connections: 3 }));
     expect(verdicts(...connected)).toEqual(['not yet', 'not yet', 'quiet']);
-    const brought = [{ second: 1209, messages: 1 }, { second: 1210, connections: 3 }];
+    const brought = [
+      { second: 1209, messages: 1 },
+      { second: 1210, connections: 3 },
+    ];
     expect(verdicts(...brought)).toEqual(['not yet', 'not yet']);
   });
 
