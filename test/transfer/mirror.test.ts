@@ -58,6 +58,8 @@ function message(user: string, path: string): string {
 async function pass(): Promise<Readonly<Record<string, number>>> {
   await newTick(mirror);
   const { counts } = await mirror.pass(source, target);
+  // The note is written after the result: until then the lock of the pass is held.
+  execFileSync('flock', [join(source.folder, 'transfer-lock'), 'true']);
   expect(treeImage(target.root)).toEqual(treeImage(source.root));
   await newTick(mirror);
   return counts;
