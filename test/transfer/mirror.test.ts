@@ -58,6 +58,8 @@ function message(user: string, path: string): string {
 async function pass(): Promise<Readonly<Record<string, number>>> {
   await newTick(mirror);
   const { counts } = await mirror.pass(source, target);
+  // The note is written after the result: until then the lock of the pass is held.
+  execFileSync('flock', [join(source.folder, 'transfer-lock'), 'true']);
   expect(treeImage(target.root)).toEqual(treeImage(source.root));
   await newTick(mirror);
   return counts;
@@ -181,6 +183,30 @@ describe('a pass', () => {
     const { tar, by_zstd, by_gzip } = await pass();
     expect([tar, (by_zstd ?? 0) + (by_gzip ?? 0) >= 1]).toEqual([3, true]);
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
+  });
+
+  it('waits for no bytes that tar does not read: of other links, or of what is gone', async () => {
+    await mirror.remove();
+    start(noCaution, { trial: 1_000_000, patience: 1 });
+    for (const user of ['anna', 'bert']) {
+      const path = message(user, 'cur/1700000000.M0.host:2,');
+      writeFileSync(path, Buffer.alloc(2_000_000));
+      for (const name of ['L1', 'L2']) linkSync(path, message(user, `new/1700000001.${name}.host`));
+    }
+    expect(await pass()).toMatchObject({ tar: 2 });
+    rmSync(target.root, { recursive: true });
+    // Its own process reads nothing, as if all was gone.
+    const folder = join(mirror.temporary, 'bin');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'tar'), '#!/bin/sh\nPATH=${PATH#*:}\ncat | tar "$@"\n', {
+      mode: 0o755,
+    });
+    vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
+    try {
+      expect(await pass()).toMatchObject({ tar: 2 });
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   it('lists everything when the clock was set since', async () => {
