@@ -56,7 +56,8 @@ async function bundle(entry) {
   });
   if (err) throw new Error(err);
   // ncc says so on the console, and goes on.
-  if (code.split('\n').length > 10_000) throw new Error('the bundle could not be minified: see above');
+  if (code.split('\n').length > 10_000)
+    throw new Error('the bundle could not be minified: see above');
   const files = new Map([['index.cjs', code]]);
   for (const [path, { source }] of Object.entries(assets)) {
     if (isChunk(path)) files.set(path, await minified(source));
