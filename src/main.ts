@@ -62,7 +62,7 @@ export async function post(stage: StageName, inputs: Inputs): Promise<void> {
   if (holder === '') return;
   const parts = await build(inputs);
   try {
-    const keepsPasses = stage === 'transfer';
+    const keepsPasses = stage === 'transfer' && inputs.pass === 'live';
     const lock = await takeLock(parts.files, holder, { keepsPasses });
     try {
       const progress = keepsPasses

@@ -124,6 +124,7 @@ function undoNew(context: StageContext, keepFence: boolean): Step {
   return always('undo-new', 'Take back what was changed on NEW', async () => {
     await target.edit('queue-drop', [], { purpose: 'forget the copied queue' });
     for (const group of groups) await target.edit('undo', [group], { purpose: `undo ${group}` });
+    await target.edit('remove', ['passwords'], { purpose: 'forget the passwords noted' });
     if (!keepFence) await target.edit('remove', ['fenced']);
     return keepFence ? 'NEW stays fenced: it holds copies of the mailboxes' : undefined;
   });

@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -53,6 +62,20 @@ describe('the line of a pass', () => {
     expect(other).toBe(old.split('\n')[1]);
     expect(readFileSync(join(temporary, 'lock'), 'utf8')).toBe('12\n');
     expect(readdirSync(join(temporary, 'ssh'))).toEqual(['authorized_keys']);
+  });
+
+  it('keeps what else is there, and a link that leads there', () => {
+    mkdirSync(join(temporary, 'ssh'));
+    const elsewhere = join(temporary, 'keys');
+    writeFileSync(elsewhere, 'ssh-ed25519 BBBB another\n');
+    symlinkSync(elsewhere, keys());
+    run(admit(admission('m'), 'test'));
+    run(renewal(temporary, 'm'));
+    expect(readFileSync(elsewhere, 'utf8')).toMatch(
+      /^ssh-ed25519 BBBB another\nrestrict,.* m pass\n$/,
+    );
+    expect(readlinkSync(keys())).toBe(elsewhere);
+    expect(readdirSync(temporary).sort()).toEqual(['keys', 'ssh']);
   });
 
   it('is not made by a renewal where there is none', () => {

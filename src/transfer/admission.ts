@@ -26,7 +26,8 @@ export function renewal(folder: string, migration: string): Command {
   return script(
     String.raw`${dismissing}
      ${expiring}
-     if [ -e "$1/lock" ]; then printenv HOSTCTL_LOCK > "$1/lock" || :; fi
+     # By a rename: a forced command that read it empty would start without a lock.
+     if [ -e "$1/lock" ] && printenv HOSTCTL_LOCK > "$1/lock.new"; then mv -f -- "$1/lock.new" "$1/lock"; fi
      if grep -qs " mail-cutover $2 pass\$" "$file"; then
        expiry=$(expiry_in "$3")
        umask 077
@@ -48,6 +49,8 @@ export function admissionWords(admission: Admission): readonly string[] {
 /** Removes the line of a migration, if there is one. */
 export const dismissing = String.raw`
 file=/root/.ssh/authorized_keys
+# What it leads to, where it is a link: written through one, it would be empty while it is read.
+if [ -L "$file" ]; then file=$(readlink -f -- "$file"); fi
 without_ours() { # MIGRATION
   umask 077
   mkdir -p /root/.ssh

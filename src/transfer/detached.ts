@@ -190,3 +190,17 @@ rm -rf -- "$1"`,
     ),
   );
 }
+
+/**
+ * Ends what a pass of an earlier job has left on the target: its other end may be gone without a word, and it
+ * would keep the next pass out until the connection is found dead.
+ */
+export async function endReceiving(target: Host, migration: string): Promise<void> {
+  await target.change(
+    script(
+      'if [ -x "$1" ]; then exec "$1" end-passes; fi',
+      [`/var/lib/mail-cutover/${migration}/bin/hostctl`],
+      { purpose: 'end what an earlier pass has left' },
+    ),
+  );
+}

@@ -4,6 +4,7 @@ import {
   detachedTag,
   type Ended,
   endDetached,
+  endReceiving,
   type Part,
   passTag,
   startDetached,
@@ -42,7 +43,10 @@ export async function transferPass(options: TransferOptions): Promise<string> {
     return `${options.items.length} trees by rsync`;
   }
   const adopted = earlier === undefined ? undefined : await adopt(earlier, options);
-  return adopted ?? withKey(options, (key, others) => copyOver(key, others, options));
+  if (adopted !== undefined) return adopted;
+  // Whoever takes the lock for a live pass leaves there what he may go on with.
+  if (options.live) await endReceiving(options.target, options.migration);
+  return withKey(options, (key, others) => copyOver(key, others, options));
 }
 
 /**
@@ -219,6 +223,8 @@ async function mirrorDetached(
 ): Promise<Ended> {
   const { source, target, migration, log } = options;
   const tag = passTag(target, mirrorItems(options, others), partOf(options));
+  // One that is not gone yet, since its connection has only just been ended, would write into the same folder.
+  await endDetached(source, migration);
   await startDetached(source, key, migration, partOf(options), tag);
   const ended = await watchDetached(source, migration, { log, renew: key.renew });
   await endDetached(source, migration);

@@ -148,7 +148,7 @@ const warnings: readonly Case[] = [
   [
     'a table of morercpthosts that is out of date',
     'old',
-    'touch -d -1hour /var/qmail/control/morercpthosts.cdb',
+    'touch -d -1hour /var/qmail/control/morercpthosts.cdb; touch /var/qmail/control/morercpthosts',
     'touch /var/qmail/control/morercpthosts.cdb',
     /OLD .*: control\/morercpthosts is newer than its table, .*Cure: run qmail-newmrh there/,
   ],

@@ -75,7 +75,7 @@ const isGone = async (pid: string) =>
 /** Stands before tar on OLD, so that a first pass waits in its middle. */
 const waitInTar = `cat > /usr/local/bin/tar <<'END'
 #!/bin/sh
-case "$*" in *transfer-list*) while [ ! -e /run/go ]; do sleep 0.1; done ;; esac
+case "$*" in '-c '*) while [ ! -e /run/go ]; do sleep 0.1; done ;; esac
 exec /usr/bin/tar "$@"
 END
 chmod 755 /usr/local/bin/tar; rm -f /run/go`;
@@ -117,10 +117,25 @@ test('a job was killed in a live pass: it goes on, and the next job goes on with
   expect((await admitted()).code).not.toBe(0);
 });
 
+test('one end of a pass is left on NEW, of a host that is gone: it keeps nobody out', {
+  timeout: 180_000,
+}, async () => {
+  const { lab, migration } = here;
+  const target = lab.host('new');
+  const left = `exec 9>> ${folder}/transfer-lock; flock 9; touch /run/left; sleep 600 & wait`;
+  await target.mustSh(
+    `setsid ${folder}/bin/hostctl run $(cat ${folder}/lock/number) sh -c '${left}' mirror.pl receive < /dev/null > /dev/null 2>&1 &`,
+  );
+  await waitFor('it waits', 60, async () => (await target.sh('[ -e /run/left ]')).code === 0);
+  const { log } = await migration.must('transfer', { pass: 'live' });
+  expect(log).not.toContain('by rsync');
+});
+
 /** Whatever a test has left standing before programs of OLD, so that the next one does not meet it. */
-afterEach(() =>
-  here.lab.host('old').sh('touch /run/go; rm -f /usr/local/bin/tar /usr/local/bin/perl'),
-);
+afterEach(async () => {
+  const old = here.lab.host('old');
+  if (old.running) await old.sh('touch /run/go; rm -f /usr/local/bin/tar /usr/local/bin/perl');
+});
 
 test('a job was killed in a pass: its post step ends what it left, and the next one goes on', {
   timeout: 180_000,

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { mirrorProgram } from '../../src/transfer/mirror-program.ts';
 import type { Ended, MirrorServer } from './mirror-server.ts';
 
@@ -60,8 +61,11 @@ export class LocalMirror {
   }
 
   /** One pass. Rejects with what the program says when it fails. */
-  pass(source: Side, target: Side, kind = 'store', part = '1/1'): Promise<MirrorResult> {
-    return this.#run(['send', part, source.folder, ...this.#ends(source, target, kind)]);
+  async pass(source: Side, target: Side, kind = 'store', part = '1/1'): Promise<MirrorResult> {
+    const words = ['send', part, source.folder, ...this.#ends(source, target, kind)];
+    const result = await this.#run(words);
+    await untilNoted(source);
+    return result;
   }
 
   /** A pass that is killed, at both ends, after so many milliseconds, if it has not ended by then. */
@@ -106,8 +110,10 @@ export class LocalMirror {
   }
 
   /** The pass that is held, under a lock of this number. */
-  go(source: Side, tag = 'tag', lock = ''): Promise<MirrorResult> {
-    return this.#run(['go', this.#socket(source), tag], lock);
+  async go(source: Side, tag = 'tag', lock = ''): Promise<MirrorResult> {
+    const result = await this.#run(['go', this.#socket(source), tag], lock);
+    await untilNoted(source);
+    return result;
   }
 
   /** Ends what is held, and waits until it has. */
@@ -153,6 +159,11 @@ export class LocalMirror {
     for (const side of this.#held) await this.release(side);
     rmSync(this.temporary, { recursive: true, force: true });
   }
+}
+
+/** A pass that has ended well still writes its note, under the lock of its folder. */
+async function untilNoted({ folder }: Side): Promise<void> {
+  await promisify(execFile)('flock', ['-w', '60', join(folder, 'transfer-lock'), 'true']);
 }
 
 /** What goes on by itself keeps standard error: nobody may wait for its end. */

@@ -59,18 +59,8 @@ async function pass(): Promise<Readonly<Record<string, number>>> {
   await newTick(mirror);
   const { counts } = await mirror.pass(source, target);
   expect(treeImage(target.root)).toEqual(treeImage(source.root));
-  // The source writes its note when nobody waits for the pass any more.
-  await vi.waitFor(() => expect(noteToken()).toBe(targetToken()), 60_000);
   await newTick(mirror);
   return counts;
-}
-
-function noteToken(): string | undefined {
-  return readFileSync(join(source.folder, 'transfer-note'), 'latin1').split('\n')[1];
-}
-
-function targetToken(): string | undefined {
-  return readFileSync(join(target.folder, 'transfer-token'), 'latin1').split(' ')[0];
 }
 
 describe('a pass', () => {
@@ -193,6 +183,30 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
   });
 
+  it('waits for no bytes that tar does not read: of other links, or of what is gone', async () => {
+    await mirror.remove();
+    start(noCaution, { trial: 1_000_000, patience: 1 });
+    for (const user of ['anna', 'bert']) {
+      const path = message(user, 'cur/1700000000.M0.host:2,');
+      writeFileSync(path, Buffer.alloc(2_000_000));
+      for (const name of ['L1', 'L2']) linkSync(path, message(user, `new/1700000001.${name}.host`));
+    }
+    expect(await pass()).toMatchObject({ tar: 2 });
+    rmSync(target.root, { recursive: true });
+    // Its own process reads nothing, as if all was gone.
+    const folder = join(mirror.temporary, 'bin');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'tar'), `#!/bin/sh\nPATH=\${PATH#*:}\ncat | tar "$@"\n`, {
+      mode: 0o755,
+    });
+    vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
+    try {
+      expect(await pass()).toMatchObject({ tar: 2 });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
   it('lists everything when the clock was set since', async () => {
     await pass();
     const note = join(source.folder, 'transfer-note');
@@ -282,10 +296,10 @@ describe('a pass', () => {
     await pass();
   });
 
-  it('takes a folder of 200,000 messages', { timeout: 900_000 }, async () => {
+  it('takes a folder of 40,000 messages', { timeout: 300_000 }, async () => {
     const folder = message('anna', '.Many/cur');
     mkdirSync(folder, { recursive: true });
-    for (let index = 0; index < 200_000; index += 1)
+    for (let index = 0; index < 40_000; index += 1)
       writeFileSync(join(folder, `${index}.m:2,`), '');
     await pass();
     renameSync(join(folder, '4711.m:2,'), join(folder, '4711.m:2,S'));

@@ -364,6 +364,32 @@ describe('run', () => {
     expect(await running.ended).toMatchObject({ code });
   });
 
+  it('a pass that nobody goes on with is ended, and nothing else', async () => {
+    well(['lock', 'a', '90', '0']);
+    const go = join(temporary, 'go');
+    const [pass, other] = ['mirror.pl', 'another.pl'].map((program) => {
+      const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
+      const words = ['sh', '-c', text, program, 'receive', join(temporary, program), go];
+      return background(['run', '1', ...words]);
+    });
+    for (const name of ['mirror.pl', 'another.pl'])
+      await until(() => existsSync(join(temporary, name)), `${name} has started`);
+    well(['run', '1', hostctlPath(), 'end-passes']);
+    expect(await pass?.ended).toMatchObject({ code: null });
+    writeFileSync(go, '');
+    expect(await other?.ended).toMatchObject({ code: 0 });
+  });
+
+  it('a takeover removes nothing where it happens to be called', () => {
+    well(['lock', 'a', '90', '0']);
+    expire();
+    mkdirSync(join(temporary, 'passes'));
+    const words = ['lock', 'b', '90', '0', '', 'passes'];
+    const options = { cwd: temporary, encoding: 'utf8' } as const;
+    expect(spawnSync(hostctlPath(), words, options)).toMatchObject({ status: 0, stderr: '' });
+    expect(existsSync(join(temporary, 'passes'))).toBe(true);
+  });
+
   it('is not ended by a second run that is refused', async () => {
     well(['lock', 'a', '90', '0']);
     const running = await longCommand();

@@ -87,30 +87,37 @@ run_locked() { # NUMBER COMMAND...
 }
 
 # Ends what was started under an older number and still runs: its runner is gone, or must not go on.
-end_former() { # NUMBER [passes]
+# passes: but for this end of a live pass; others: that alone.
+end_former() { # NUMBER [passes|others]
+  below=$1; spared=\${2:-}
   own=$(started $$)
+  set --
   for entry in "$base/lock/run"/*; do
     [ -e "$entry" ] || continue
     rest=\${entry##*/}
-    [ "\${rest%%.*}" -lt "$1" ] || continue
+    [ "\${rest%%.*}" -lt "$below" ] || continue
     rest=\${rest#*.}
     process=\${rest%%.*}
     group=\${rest#*.}; group=\${group%.*}
-    set -- "$@" "$entry"
     # Asked without a fork first: there may be hundreds, and nearly all have ended.
-    [ -e "/proc/$process" ] || continue
-    if [ "$(started "$process")" = "\${rest#*.}" ] && [ "$group" != "\${own%.*}" ]; then
-      if [ "\${2:-}" = passes ] && is_pass "$process"; then
-        kept=yes
-        mv -f -- "$entry" "$base/lock/run/$1.$rest"
-        continue
-      fi
+    if [ -e "/proc/$process" ] && [ "$(started "$process")" = "\${rest#*.}" ]; then
+      case $spared in
+        passes)
+          if is_pass "$process"; then
+            kept=yes
+            mv -f -- "$entry" "$base/lock/run/$below.$rest"
+            continue
+          fi ;;
+        others) is_pass "$process" || continue ;;
+      esac
       # A server that it is may have started sessions, each in a group of its own.
-      groups=$(groups_below "$process" | sort -u)
-      for each in $groups; do [ "$each" = "\${own%.*}" ] || end_group "$each"; done
+      if [ "$group" != "\${own%.*}" ]; then
+        groups=$(groups_below "$process" | sort -u)
+        for each in $groups; do [ "$each" = "\${own%.*}" ] || end_group "$each"; done
+      fi
     fi
+    set -- "$@" "$entry"
   done
-  shift
   [ "$#" -eq 0 ] || rm -f -- "$@"
 }
 

@@ -43,6 +43,8 @@ perform() { # WORD...
     run) # NUMBER COMMAND...
       under_lock s 60 "$0" run-locked "$@" ;;
     run-locked) run_locked "$@" ;;
+    # Of whoever went before: the pass of the caller has not begun.
+    end-passes) end_former "$(($(number) + 1))" others ;;
     release) # NUMBER
       under_lock x 60 "$0" release-locked "$@" ;;
     release-locked) check_number "$1"; release ;;

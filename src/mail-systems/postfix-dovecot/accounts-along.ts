@@ -151,8 +151,14 @@ function regularOnly({ users, groups, members }: Accounts): Accounts {
 }
 
 /** Users who may become more than themselves: a password from elsewhere would be a way in. */
-function mightierUsers({ groups }: AccountFiles): ReadonlySet<string> {
-  return new Set(groups.flatMap(({ name, members }) => (privileged.includes(name) ? members : [])));
+export function mightierUsers({ users, groups }: AccountFiles): ReadonlySet<string> {
+  const mighty = groups.filter(({ name }) => privileged.includes(name));
+  const numbers = new Set(mighty.map(({ gid }) => gid));
+  return new Set([
+    ...mighty.flatMap(({ members }) => members),
+    // Nobody is listed as a member of his own group (passwd(5)).
+    ...users.filter(({ gid }) => numbers.has(gid)).map(({ name }) => name),
+  ]);
 }
 
 function leftAlone(

@@ -39,7 +39,7 @@ const services = [
   ...['debian-spamd', '_rspamd', 'clamav', 'amavis', 'mail', 'ssl-cert', 'sasl'],
 ];
 
-/** Groups whose members may do more than mail: none of them gets a member from us. */
+/** Groups whose members may do more than mail: none of them gets a member from us, nor is it somebody's own. */
 export const privileged = [
   'root',
   'sudo',
@@ -171,7 +171,10 @@ export async function accountLines(
   { users, groups, members }: Accounts,
 ): Promise<string> {
   const there = await accountsOf(host);
-  const nameOf = (gid: number) => there.groups.find((each) => each.gid === gid)?.name ?? 'nogroup';
+  const nameOf = (gid: number) => {
+    const name = there.groups.find((each) => each.gid === gid)?.name;
+    return name === undefined || privileged.includes(name) ? 'nogroup' : name;
+  };
   const [homes, shadow] = await Promise.all([homesOf(host, users), shadowOf(host, users)]);
   const lines = [
     ...groups.map(({ name, gid }) => `group:${name}:${gid}`),

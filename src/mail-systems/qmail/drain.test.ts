@@ -35,6 +35,16 @@ describe('OLD is quiet', () => {
     expect(verdicts({ second: 11, connections: 1 }, { second: 12 })).toEqual(['not yet', 'quiet']);
   });
 
+  it('although strangers are connected at every look, if none of them brings mail', () => {
+    const connected = [11, 1209, 1210].map((second) => ({ second, connections: 3 }));
+    expect(verdicts(...connected)).toEqual(['not yet', 'not yet', 'quiet']);
+    const brought = [
+      { second: 1209, messages: 1 },
+      { second: 1210, connections: 3 },
+    ];
+    expect(verdicts(...brought)).toEqual(['not yet', 'not yet']);
+  });
+
   it('never, where a message can not leave: that is said after 15 minutes', () => {
     const old = { messages: 1, oldestSeconds: 5000 };
     expect(

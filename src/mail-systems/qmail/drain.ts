@@ -23,6 +23,11 @@ export interface Look {
 
 /** A message that can't leave OLD: after this long a person has to look. */
 const stuckSeconds = 900;
+/**
+ * control/timeoutsmtpd of qmail-smtpd(8): who says nothing for so long is cut off. Where a connection is open at
+ * every look for longer, they are others each time, and none of them brings mail.
+ */
+const silentSeconds = 1200;
 
 /** Judges from looks, one after the other, whether mail has stopped coming to OLD. */
 export class Quiet {
@@ -39,14 +44,14 @@ export class Quiet {
   /**
    * `quiet`: queue and connections have run dry. A connection holds the end up only while it is open:
    * what it brings is a message in the queue then; strangers who try every address would else go on
-   * for ever.
+   * for ever, and so would they if there are always some.
    */
   judge(look: Look): 'quiet' | 'not yet' | 'stuck' {
     if (look.messages > 0 || look.late > 0) this.#since = look.at;
     const isLong = look.at - this.#began > stuckSeconds * 1000;
     if (look.messages > 0 && isLong && look.oldestSeconds > stuckSeconds) return 'stuck';
-    const isQuiet = look.at - this.#since >= this.#milliseconds;
-    return isQuiet && look.connections === 0 ? 'quiet' : 'not yet';
+    const wanted = this.#milliseconds + (look.connections === 0 ? 0 : silentSeconds * 1000);
+    return look.at - this.#since >= wanted ? 'quiet' : 'not yet';
   }
 }
 
@@ -68,6 +73,7 @@ async function untilQuiet(context: MailContext): Promise<string> {
   const quiet = new Quiet(seconds, performance.now());
   const say = everySeconds(10, (line) => log.info(line));
   let brought = 0;
+  let open = 0;
   await releaseLocal(old);
   for (;;) {
     const look = await lookAt(context);
@@ -76,6 +82,7 @@ async function untilQuiet(context: MailContext): Promise<string> {
       throw new UserError(
         `${old.label}: ${look.messages} messages for the moved names still wait there, the oldest for ${Math.round(look.oldestSeconds / 60)} min. Look at qmail-qread on OLD, and at the log of qmail-send there for why, then run drain again`,
       );
+    open = look.connections;
     if (verdict === 'quiet') break;
     if (look.messages > 0) {
       say(`${look.messages} messages for the moved names wait on OLD`);
@@ -89,7 +96,11 @@ async function untilQuiet(context: MailContext): Promise<string> {
     }
     await sleep(1000);
   }
-  return `OLD was quiet for ${seconds} s, and no connection to its port 25 is open; ${brought} messages came by late passes`;
+  const still =
+    open === 0
+      ? 'no connection to its port 25 is open'
+      : `connections to its port 25 that are always open (${open} now) bring nothing`;
+  return `OLD was quiet for ${seconds} s, and ${still}; ${brought} messages came by late passes`;
 }
 
 async function lookAt(context: MailContext): Promise<Look> {

@@ -92,7 +92,7 @@ describe('what is late', () => {
   it('is no path that a line break smuggles in, and nothing below a message', () => {
     mkdirSync(mail());
     qmailctl('note-seen', mail());
-    write('mail/a/Maildir/new/x\n/etc/shadow', 'x');
+    for (const end of ['\n', '\r']) write(`mail/a/Maildir/new/x${end}/mail/b/cur/1.1.old`, 'x');
     write('mail/a/Maildir/new/folder/1.1.old', 'x');
     const late = write('mail/a/Maildir/new/1.1.old', 'x');
     expect(lateNow()).toEqual([late]);
@@ -173,6 +173,19 @@ describe('a batch of late messages', () => {
     expect([status === 0, stderr]).toEqual([false, expect.stringContaining('Permission denied')]);
     expect(readdirSync(away)).toEqual([]);
   });
+
+  it.skipIf(user === undefined).each(['.Sent/new/1.1.old', '.Sent/below/new/1.1.old'])(
+    'makes nothing where the link of a user leads: %s',
+    (path) => {
+      maildir('a');
+      const away = join(temporary, 'away');
+      mkdirSync(away);
+      symlinkSync(away, join(mail(), 'a/.Sent'));
+      const { status, stderr } = qmailctl('place', batch(`mail/a/${path}`), '1');
+      expect([status === 0, stderr]).toEqual([false, expect.stringContaining('belongs to root')]);
+      expect(readdirSync(away)).toEqual([]);
+    },
+  );
 
   it.skipIf(user === undefined)("does not hand root's file to the owner of a Maildir", () => {
     maildir('a');

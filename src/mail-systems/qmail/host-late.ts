@@ -1,18 +1,20 @@
 /**
  * The part of the host program that finds late messages and puts them into place. Lists are lines of
  * paths: a name with a line break in it is no message's (maildir(5)) and is left out, so that nobody
- * can smuggle a path of their own into a list.
+ * can smuggle a path of their own into a list; one with a carriage return too, which rsync(1) takes for a
+ * line break in a list (--files-from).
  */
 export const lateProgram = String.raw`
 # --- late mail ------------------------------------------------------------------------------------
 newline='
 '
+return=$(printf '\r')
 
 # Files below new and cur of the trees, one a line. A delivery may end while find reads.
 maildir_files() { # TREE...
   for tree; do
     if [ -d "$tree" ]; then
-      find "$tree" -ignore_readdir_race -type f \( -path '*/new/*' -o -path '*/cur/*' \) ! -path "*$newline*" -print || return 1
+      find "$tree" -ignore_readdir_race -type f \( -path '*/new/*' -o -path '*/cur/*' \) ! -path "*$newline*" ! -path "*$return*" -print || return 1
     fi
   done
 }
@@ -55,10 +57,6 @@ place() { # FOLDER NUMBER
     sed 's/^\.//' "$list.found" | sort > "$list.new"
     rm -f -- "$list.found"
     mv -f -- "$list.new" "$list"
-    while IFS= read -r path; do
-      maildir=\${path%/*/*}
-      if [ ! -d "$maildir/tmp" ] || [ ! -d "$maildir/new" ] || [ ! -d "$maildir/cur" ]; then make_maildir "$1" "$maildir"; fi
-    done < "$list"
     perl -e "$as_owner" stage "$list" "$2" "$1"
     sync
     : > "$base/late/$2.staged"
@@ -83,6 +81,7 @@ while (my $path = <$paths>) {
   chomp $path;
   my ($maildir, $folder, $file) = $path =~ m{^(/.*)/(new|cur)/([^/]+)$} or next;
   if ($word eq "stage") {
+    make_maildir($maildir);
     sysopen(my $from, "$batch$path", O_RDONLY | O_NOFOLLOW) or die "$batch$path: $!\n";
     as((stat $from)[4, 5], $path, sub { stage($from, "$maildir/tmp/$file") });
   }
@@ -113,6 +112,42 @@ sub stage {
   utime $mtime, $mtime, $to or die "$to: $!\n";
 }
 
+# A Maildir that only the other host has: with the owners that came with the batch.
+sub make_maildir {
+  my ($maildir) = @_;
+  make_folder($maildir);
+  for my $part (map { "$maildir/$_" } qw(cur new tmp)) {
+    next if -d $part;
+    as((stat $maildir)[4, 5], $maildir, sub { mkdir $part, 0700 or die "$part: $!\n" });
+  }
+}
+
+# With the rights of who owns the folder above, and given away by its handle: a link put in its place leads nowhere.
+sub make_folder {
+  my ($path) = @_;
+  return if -d $path;
+  my ($above) = $path =~ m{^(.*)/[^/]+$};
+  make_folder($above) if $above ne "";
+  my ($mode, $uid, $gid) = (stat "$batch$path")[2, 4, 5] or die "$batch$path: $!\n";
+  my ($maker, $group) = (stat "$above/")[4, 5];
+  my $folder;
+  my $work = sub {
+    mkdir $path, 0700 or die "$path: $!\n";
+    sysopen($folder, $path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) or die "$path: $!\n";
+  };
+  if ($maker == 0 && is_roots($above)) { $work->() } else { as($maker, $group, $above, $work) }
+  die "$path: somebody has put another folder in its place\n" if (stat $folder)[4] != $maker;
+  chown $uid, $gid, $folder or die "$path: $!\n";
+  chmod $mode & 06777, $folder or die "$path: $!\n";
+}
+
+# Whether nobody but root can have put a link into the path.
+sub is_roots {
+  my ($path) = @_;
+  for (; $path ne ""; $path =~ s{/[^/]*$}{}) { return 0 if (stat $path)[4] != 0 }
+  return 1;
+}
+
 # Two hosts of one name can give one name to two messages: neither replaces the other.
 sub deliver {
   my ($maildir, $folder, $file) = @_;
@@ -124,29 +159,4 @@ sub deliver {
   rename "$maildir/tmp/$file", $to or die "$to: $!\n";
 }
 '
-
-# A Maildir that only the other host has: with the owners that came with the batch.
-make_maildir() { # BATCH MAILDIR
-  if [ -d "$2" ]; then made=$2; else
-    case $2 in */*) ;; *) return 1 ;; esac
-    [ -d "\${2%/*}" ] || ( make_folder "$1" "\${2%/*}" )
-    make_folder "$1" "$2"
-    made=$2
-  fi
-  for part in cur new tmp; do
-    if [ ! -d "$made/$part" ]; then
-      mkdir -- "$made/$part"
-      chown --reference="$made" -- "$made/$part"
-      chmod 700 -- "$made/$part"
-    fi
-  done
-}
-
-make_folder() { # BATCH FOLDER
-  [ -d "\${2%/*}" ] || [ -z "\${2%/*}" ] || ( make_folder "$1" "\${2%/*}" )
-  [ -d "$2" ] || mkdir -- "$2"
-  chown --reference="$1$2" -- "$2"
-  chmod --reference="$1$2" -- "$2"
-  chmod -t -- "$2"
-}
 `;

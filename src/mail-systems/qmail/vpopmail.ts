@@ -15,7 +15,7 @@ export async function usersElsewhere(
   const result = await old.read(
     script(
       `while IFS= read -r home; do
-         if grep -qs vdelivermail "$home/.qmail-default" && [ ! -e "$home/vpasswd" ]; then printf '%s\\n' "$home"; fi
+         if [ -f "$home/.qmail-default" ] && grep -qs vdelivermail "$home/.qmail-default" && [ ! -e "$home/vpasswd" ]; then printf '%s\\n' "$home"; fi
        done`,
       [],
       {

@@ -6,6 +6,7 @@ export const first = String.raw`# --- the first time ---------------------------
 my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
 my %squeezers = (zstd => 'zstd -q', gzip => 'gzip -1');
 my $trial = 32_000_000;              # bytes after which the rate of a stream is judged
+my $patience = 10;                   # seconds in which a stream on trial may stand still
 my $worth_squeezing = 60_000_000;    # bytes a second: below that less to carry may be faster
 
 sub bring_new {
@@ -51,9 +52,10 @@ sub units {
 
 sub is_folder { return look($_[0]) && found_kind($stat) eq 'd' }
 
-# What the note would say of a folder and all below it; how many files, how many bytes.
+# What the note would say of a folder and all below it; how many files, how many bytes: of a file with several
+# links once, as tar reads it once.
 sub note_tree {
-    my ($item, $top) = @_;
+    my ($item, $top, $is_linked) = @_;
     my ($messages, $bytes, @records, @below) = (0, 0);
     push @below, $top;
     while (defined(my $name = pop @below)) {
@@ -63,11 +65,11 @@ sub note_tree {
         my $with_messages = holds_messages($name);
         for my $entry (names_here()) {
             next if syscall($statx_number, -100, $entry, 0x100, 0x7ff, $stat) != 0;
-            my ($links, $mode, $size) = unpack 'x16 L x8 S x10 Q', $stat;
+            my ($links, $mode, $inode, $size) = unpack 'x16 L x8 S x2 Q Q', $stat;
             my $kind = $mode >> 12; # 8 file, 4 folder, 10 symbolic link
             if ($kind == 8) {
                 $messages++;
-                $bytes += $size;
+                $bytes += $size unless $links > 1 && $is_linked->{$inode}++;
                 if (!$with_messages || $entry !~ /^[0-9]+\../s) { push @files, 'f', $entry, lasting_key() }
                 elsif ($links > 1) {
                     push @files, 'l', $entry, key();
@@ -99,20 +101,25 @@ sub bring_by_tar {
     my $carrier = start_program({ in => $from }, @command);
     close $_ for $from, $to, $listed;
     my ($began, $warmer, $rounds, $fed, $rate, $rest, @records) = (uptime(), 0, 0, 0, 0, '');
-    my ($bytes_before, $is_on_trial) = ($seen_bytes, $least > 0);
+    my ($bytes_before, $is_on_trial, $had, $moved, %is_linked) = ($seen_bytes, $least > 0, 0, uptime());
     $doing = 'copying';
     while (waitpid($reader, POSIX::WNOHANG()) == 0) {
         my ($got, $from_disk) = read_by($reader);
         $seen_bytes = $bytes_before + $got if $bytes_before + $got > $seen_bytes;
         show_progress();
         # The clock runs from when there is something: connecting is not the rate.
-        if ($got < 1_000_000) { $began = uptime() } else { $rate = $got / (uptime() - $began || 0.01) }
-        if ($is_on_trial && $rest eq '' && $fed >= $trial && $got >= $fed * 0.9) {
+        $began = uptime() if $got < 1_000_000;
+        if ($got > $had) {
+            ($had, $moved) = ($got, uptime());
+            $rate = $got / ($moved - $began || 0.01) if $got >= 1_000_000;
+        }
+        # Where tar stands still it waits for more: what it was given is less by now, or cannot be read.
+        if ($is_on_trial && $rest eq '' && $fed >= $trial && ($got >= $fed * 0.9 || uptime() - $moved > $patience)) {
             $is_on_trial = 0;
             undef $list if $rate < $least;
         }
         if ($list && $rest eq '' && $all->{next} < @$names && !($is_on_trial && $fed >= $trial)) {
-            my ($records, $messages, $bytes) = note_tree($item, $names->[$all->{next}]);
+            my ($records, $messages, $bytes) = note_tree($item, $names->[$all->{next}], \%is_linked);
             push @records, $records;
             $all->{messages} += $messages;
             $all->{bytes} += $bytes;
@@ -120,7 +127,7 @@ sub bring_by_tar {
             $rest = "./$names->[$all->{next}++]\0";
             show_total($all->@{qw(messages bytes)}) if $all->{next} == @$names;
         }
-        if ($list && $rest ne '' && syswrite $list, $rest) { $rest = ''; next } # whole or not at all: pipe(7)
+        if ($list && $rest ne '' && syswrite $list, $rest) { ($rest, $moved) = ('', uptime()); next } # whole or not at all: pipe(7)
         undef $list if $rest eq '' && $all->{next} == @$names;
         select undef, undef, undef, 0.05;
         # Much of it comes from the disk: somebody who asks for it ahead of tar makes it come faster.
