@@ -1092,7 +1092,11 @@ end_with() { # SIGNAL FILTER
 }
 if ! wait_for_end "$2" "$1"; then
   end_with TERM "$1"
-  if ! wait_for_end 5 "$1"; then end_with KILL "$1"; wait_for_end 5 "$1"; fi
+  if ! wait_for_end 5 "$1"; then end_with KILL "$1"; fi
+  if ! wait_for_end 5 "$1"; then
+    echo "smtpd does not end (process $(marking "$1" | tr '\n' ' ')): end it, then run this stage again" >&2
+    exit 1
+  fi
 fi`;const Vo=String.raw`
 find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/smtp' -printf '%h\n' 2>/dev/null |
 while read -r process; do

@@ -181,7 +181,11 @@ end_with() { # SIGNAL FILTER
 }
 if ! wait_for_end "$2" "$1"; then
   end_with TERM "$1"
-  if ! wait_for_end 5 "$1"; then end_with KILL "$1"; wait_for_end 5 "$1"; fi
+  if ! wait_for_end 5 "$1"; then end_with KILL "$1"; fi
+  if ! wait_for_end 5 "$1"; then
+    echo "smtpd does not end (process $(marking "$1" | tr '\n' ' ')): end it, then run this stage again" >&2
+    exit 1
+  fi
 fi`;
 
 /** Prints the smtp(8) processes of the transports `$@`. */
