@@ -64,6 +64,10 @@ userdel eric`;
 const hashOf = async (side: 'old' | 'new', name: string) =>
   (await here.lab.host(side).mustSh('getent shadow "$1" | cut -d: -f2', [name])).trim();
 
+const deferred = '/var/spool/postfix/deferred';
+const isDeferred = async (side: 'old' | 'new', such = '') =>
+  (await here.lab.host(side).mustSh(`find ${deferred} -type f ${such} -printf x`)) === 'x';
+
 /** Shell text: what clients see of a mailbox ($1), everything that they key their caches by. */
 const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags date.saved' mailbox '*' all | sort
 doveadm -f tab mailbox status -u "$1" 'messages uidvalidity uidnext' '*' | sort
@@ -81,9 +85,13 @@ test('clients that come to a stopped OLD reach NEW by POP3 and on the web; mail 
   const { lab, migration } = here;
   // Waits in OLD's queue before the move: its destination does not answer.
   ids.push(await send(here, 'old', `forward@${domains.virtual}`));
+  await waitFor('OLD has tried it', 30, () => isDeferred('old'));
+  // Its next try is an hour away: the move does not wait for that.
+  await lab.host('old').mustSh(`find ${deferred} -type f -exec touch -d '+1 hour' {} +`);
   await lab.host('new').mustSh(web);
   for (const host of ['old', 'new'] as const) await lab.host(host).mustSh('useradd -M eric');
   await activate(here);
+  await waitFor('NEW has tried it', 30, () => isDeferred('new', "! -newermt '+30 minutes'"));
   await migration.must('dns-cutover');
   const said = await dialogue(
     network.old.v4,

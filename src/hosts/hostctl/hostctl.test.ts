@@ -1,6 +1,8 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -14,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hostScript } from './hostctl.ts';
@@ -692,10 +694,10 @@ describe('edits and undo', () => {
   it('a queue never replaces a message of the same name, and repeats nothing', () => {
     const spool = join(temporary, 'spool');
     const long = '4PxyzK1abcz1Bf';
-    for (const folder of [join(spool, 'deferred/A'), join(base, 'queue/deferred/A')])
+    for (const folder of [join(spool, 'hold'), join(base, 'queue/hold')])
       mkdirSync(folder, { recursive: true });
     const put = (folder: string, name: string, text: string) =>
-      writeFileSync(join(folder, 'deferred/A', name), text);
+      writeFileSync(join(folder, 'hold', name), text);
     for (const name of ['A1B2C3D4E5', long]) {
       put(spool, name, 'theirs');
       put(join(base, 'queue'), name, 'ours');
@@ -704,8 +706,8 @@ describe('edits and undo', () => {
     put(spool, 'A000012345', 'same');
     put(join(base, 'queue'), 'A000012345', 'same');
     well(['queue-release', spool]);
-    const found = readdirSync(join(spool, 'deferred/A')).map(
-      (name) => [name, readFileSync(join(spool, 'deferred/A', name), 'utf8')] as const,
+    const found = readdirSync(join(spool, 'hold')).map(
+      (name) => [name, readFileSync(join(spool, 'hold', name), 'utf8')] as const,
     );
     expect(found.map(([, text]) => text).sort()).toEqual([
       'ours',
@@ -716,7 +718,29 @@ describe('edits and undo', () => {
     ]);
     for (const [name] of found) expect(name).toMatch(/^(A[0-9A-F]{9}|4PxyzK1ab.z1Bf)$/);
     expect(found).toContainEqual(['A1B2C3D4E5', 'theirs']);
-    expect(readdirSync(join(base, 'queue/deferred/A'))).toEqual([]);
+    expect(readdirSync(join(base, 'queue/hold'))).toEqual([]);
+  });
+
+  it('a queue that is released is tried at once, but for what somebody holds', () => {
+    const spool = join(temporary, 'spool');
+    for (const folder of ['incoming', 'deferred'])
+      mkdirSync(join(spool, folder), { recursive: true });
+    const names = ['active/A1', 'deferred/B/B1', 'deferred/C1', 'hold/D1', 'incoming/E1'];
+    for (const name of [...names, 'maildrop/F1']) {
+      mkdirSync(join(base, 'queue', dirname(name)), { recursive: true });
+      writeFileSync(join(base, 'queue', name), name);
+    }
+    well(['queue-release', spool]);
+    const left = (folder: string) => Object.keys(tree(folder)).filter((name) => /\d$/.test(name));
+    expect(left(join(base, 'queue'))).toEqual([]);
+    expect(left(spool).sort()).toEqual([
+      'hold/D1',
+      'incoming/A1',
+      'incoming/B1',
+      'incoming/C1',
+      'incoming/E1',
+      'maildrop/F1',
+    ]);
   });
 
   const elsewhere = ['/dev/shm', '/run'].find(
@@ -742,9 +766,10 @@ describe('edits and undo', () => {
         mkdirSync(join(spool, 'deferred/A'), { recursive: true });
         well(['queue-release', spool]);
         for (const name of names) {
-          expect(readFileSync(join(spool, name), 'utf8')).toBe(name);
+          const released = join(spool, 'incoming', basename(name));
+          expect(readFileSync(released, 'utf8')).toBe(name);
           expect(existsSync(join(base, 'queue', name))).toBe(false);
-          expect(lstatSync(join(spool, name)).mode & 0o777).toBe(0o700);
+          expect(lstatSync(released).mode & 0o777).toBe(0o700);
         }
       } finally {
         rmSync(spool, { recursive: true, force: true });
@@ -754,18 +779,56 @@ describe('edits and undo', () => {
 
   it('a queue is released into folders that Postfix can use', () => {
     const spool = join(temporary, 'spool');
-    mkdirSync(join(spool, 'deferred'), { recursive: true, mode: 0o750 });
+    mkdirSync(join(spool, 'hold'), { recursive: true, mode: 0o750 });
     if (isRoot) execFileSync('chown', ['-R', '12:34', spool]);
-    mkdirSync(join(base, 'queue/deferred/C'), { recursive: true, mode: 0o700 });
-    writeFileSync(join(base, 'queue/deferred/C/C1'), 'x');
+    mkdirSync(join(base, 'queue/hold/C'), { recursive: true, mode: 0o700 });
+    writeFileSync(join(base, 'queue/hold/C/C1'), 'x');
     well(['queue-release', spool]);
     const of = (path: string) => {
       const { mode, uid, gid } = lstatSync(join(spool, path));
       return [mode & 0o777, uid, gid];
     };
-    expect(of('deferred/C')).toEqual(of('deferred'));
-    expect(readFileSync(join(spool, 'deferred/C/C1'), 'utf8')).toBe('x');
+    expect(of('hold/C')).toEqual(of('hold'));
+    expect(readFileSync(join(spool, 'hold/C/C1'), 'utf8')).toBe('x');
   });
+
+  it.skipIf(!existsSync('/proc/self/stat'))(
+    'a thaw flushes the queue once the queue manager has gone that was asked to reload',
+    async () => {
+      const log = join(temporary, 'order');
+      const spool = join(temporary, 'spool');
+      mkdirSync(join(spool, 'pid'), { recursive: true });
+      writeFileSync(join(temporary, 'main.cf'), `queue_directory = ${spool}\n`);
+      const manager = join(temporary, 'qmgr');
+      copyFileSync('/bin/sleep', manager);
+      chmodSync(manager, 0o755);
+      // A child of this shell, as the queue manager is one of master(8); it goes when it is told to.
+      const master = spawn(
+        '/bin/sh',
+        [
+          '-c',
+          `"$1" 600 & echo "  $$" > "$2/pid/master.pid"; echo ready; read -r word; echo goes >> "$3"; kill $!; wait $!; sleep 600`,
+          'master',
+          manager,
+          spool,
+          log,
+        ],
+        { detached: true, stdio: ['pipe', 'pipe', 'inherit'] },
+      );
+      children.push(master);
+      await once(master.stdout, 'data');
+      standIn('postfix', 'echo "$1" >> "$STATE/order"');
+      standIn('postqueue', 'echo "flush" >> "$STATE/order"');
+      well(['begin-freeze', '10']);
+      well(['postconf', 'freeze', 'relayhost', 'x']);
+      const thaw = background(['thaw']);
+      const order = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
+      await until(() => order().endsWith('status\n'), 'the thaw comes to the queue');
+      master.stdin.write('go\n');
+      expect((await thaw.ended).code).toBe(0);
+      expect(order()).toBe('reload\nstatus\ngoes\nflush\n');
+    },
+  );
 
   it('cut off anywhere, repeated, ends in the original', async () => {
     const scenario = String.raw`

@@ -16,12 +16,16 @@ thaw() {
   stamp | put "$base/thawed"
   rm -f -- "$base/frozen"
   durable "$base"
+  leaving=
+  # Where nothing is left to undo, nothing is reloaded and none leaves.
+  if [ -d "$base/undo/freeze" ]; then leaving=$(queue_managers); fi
   hook thawing
   undo_group freeze
   hook thawed
   disarm
   # What was held is delivered now, not at the next run of the queue.
-  if command -v postqueue >/dev/null && postfix status 2>/dev/null; then postqueue -f; fi
+  # shellcheck disable=SC2086
+  flush_queue $leaving
   printf 'thawed\n'
 }
 

@@ -1,19 +1,22 @@
 /** Messages of a Postfix queue, moved between two folders of one host. Shell text, a part of `hostctl`. */
-export const queue = String.raw`# Postfix must be down. Queue files keep their relative paths; Postfix renames what has another inode
-# number when it starts (postsuper(1) -s).
+export const queue = String.raw`# Postfix must be down: when it starts, it renames what has another inode number and moves what lies in
+# another folder than it should (postsuper(1) -s), which must never happen under a running queue manager.
 edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder that a pass copies
   recorded "$1" "$2" || printf queue | record "$1" "$2" queue "$3"
-  move_queue "$3" "$base/queue"
+  move_queue as-it-is "$3" "$base/queue"
 }
 
 # Each message changes folders by one rename that replaces nothing (renameat2(2), RENAME_NOREPLACE),
 # and is on disk when this ends. Another file system: it is copied beside the folders of the queue
 # first, synced, and removed here, so that a message is never in two queues, wherever this is cut off.
 # A name that is taken is changed within its form; postsuper(1) -s makes names fit anyway.
-move_queue() { # FROM TO
+# as-it-is: all keep their relative paths. at-once: what was deferred comes into "incoming" too, as
+# qmgr(8) itself moves what was active, so that it is tried when Postfix starts: in "deferred" it would
+# wait for the time of its next try, up to maximal_backoff_time.
+move_queue() { # as-it-is|at-once FROM TO
   perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
     use strict; use warnings;
-    my ($from, $to) = @ARGV;
+    my ($how, $from, $to) = @ARGV;
     my $staging = "$to/.mail-cutover";
     my %number = (x86_64 => 316, aarch64 => 276, riscv64 => 276, powerpc64le => 357, s390x => 347, i386 => 353, i686 => 353);
     my ($machine) = $Config{archname} =~ /^([^-]+)/;
@@ -77,7 +80,10 @@ move_queue() { # FROM TO
     }
     if (!-d $to) { mkdir $to or die "can not make $to: $!\n"; }
     for my $queue (qw(maildrop incoming active deferred hold)) {
-      my ($source, $target, $aside) = ("$from/$queue", "$to/$queue", "$staging/$queue");
+      my $flat = $how eq "at-once" && $queue =~ /^(active|deferred)$/;
+      my ($source, $aside) = ("$from/$queue", "$staging/$queue");
+      my $target = $flat ? "$to/incoming" : "$to/$queue";
+      my $home = sub { $flat || $_[0] eq "" ? $target : "$target/$_[0]" };
       next unless -d $source || -d $aside;
       like($target, $source) if -d $source;
       # What an earlier try had copied, and removed there.
@@ -87,18 +93,17 @@ move_queue() { # FROM TO
           my ($into, $rest) = $name =~ /^(.*)%(.*)$/s;
           $into =~ tr{,}{/};
           next if -e "$source/" . ($into eq "" ? $rest : "$into/$rest");
-          settle("$aside/$name", $into eq "" ? $target : "$target/$into", $rest);
+          settle("$aside/$name", $home->($into), $rest);
         }
       }
       next unless -d $source;
       my ($folders, $files) = walk($source);
       # The hashed folders are used by the user of Postfix: they belong to whom the queue belongs to.
-      like("$target$_", $target) for @$folders;
+      like("$target$_", $target) for $flat ? () : @$folders;
       my $apart = (stat $source)[0] != (stat $target)[0];
       for my $file (@$files) {
         my ($into, $name) = $file =~ m{^/?(.*?)/?([^/]+)$}s;
-        my $home = $into eq "" ? $target : "$target/$into";
-        if (!$apart) { settle("$source$file", $home, $name); next }
+        if (!$apart) { settle("$source$file", $home->($into), $name); next }
         like($staging, $to); like($aside, $to);
         my $copy = "$aside/" . $into =~ tr{/}{,}r . "%$name";
         system("cp", "-a", "--", "$source$file", "$aside/.part") == 0 or die "can not copy $source$file\n";
@@ -107,12 +112,29 @@ move_queue() { # FROM TO
         on_disk($aside);
         unlink "$source$file" or die "can not remove $source$file: $!\n";
         on_disk(folder("$source$file"));
-        settle($copy, $home, $name);
+        settle($copy, $home->($into), $name);
       }
     }
     for (qw(maildrop incoming active deferred hold)) { unlink "$staging/$_/.part"; rmdir "$staging/$_" }
     rmdir $staging;
     for (keys %touched) { on_disk($_) if -d $_ }
-  ' "$1" "$2"
+  ' "$@"
+}
+
+queue_managers() { # /proc/PID/stat of each queue manager of this Postfix that runs
+  command -v postconf >/dev/null || return 0
+  read -r master < "$(postconf -h queue_directory)/pid/master.pid" 2>/dev/null || return 0
+  grep -ls "^[0-9]* (qmgr) . $((master)) " /proc/[0-9]*/stat || :
+}
+
+# A reload is only asked for, and a queue manager that goes takes a flush with it: what is deferred would
+# then wait for the time of its next try, up to maximal_backoff_time.
+flush_queue() { # STAT...: the queue managers from before the reload
+  if ! command -v postqueue >/dev/null || ! postfix status 2>/dev/null; then return 0; fi
+  end=$(($(now) + 30))
+  for manager; do
+    while [ -e "$manager" ] && [ "$(now)" -lt "$end" ]; do sleep 0.1; done
+  done
+  postqueue -f
 }
 `;

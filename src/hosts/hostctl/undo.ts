@@ -37,7 +37,7 @@ undo_one() { # DIRECTORY
     password) undo_password "$what" "$1/before" ;;
     member)
       if id -- "\${what#*:}" > /dev/null 2>&1; then gpasswd -d "\${what#*:}" "\${what%%:*}" > /dev/null; fi ;;
-    queue) move_queue "$base/queue" "$what" ;;
+    queue) move_queue as-it-is "$base/queue" "$what" ;;
     serve)
       systemctl disable -q --now "$what" 2>/dev/null || :
       # What a socket has started goes on without it.

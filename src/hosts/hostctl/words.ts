@@ -77,7 +77,7 @@ perform() { # WORD...
     queue) edit_queue "$@" ;;
     seal) edit_seal "$@" ;;
     sealed) sealed "$@" ;;
-    queue-release) move_queue "$base/queue" "$1" ;;
+    queue-release) move_queue at-once "$base/queue" "$1" ;;
     undo) undo_group "$@" ;;
     reload) reload_services ;;
     append) append "$@" ;;

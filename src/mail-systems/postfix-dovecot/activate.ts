@@ -11,7 +11,7 @@ import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { names } from './names.ts';
 import { demandPostfix, type Postfix } from './postfix.ts';
-import { releaseQueue } from './queue.ts';
+import { noteOpening, releaseQueue } from './queue.ts';
 import { loaded, redirectedWhole, reloadPostfix, route, routesTo, untilLoaded } from './routes.ts';
 
 const group = 'probe';
@@ -43,6 +43,7 @@ export function activateSteps(
   closing: Closing = onlyDeliveries,
 ): readonly Step[] {
   const { new: target, migration } = context;
+  const stop = migration.freeze.mode === 'stop';
   const configured = askedOnce(() => Promise.all([readDovecot(target), demandPostfix(target)]));
   return [
     {
@@ -62,21 +63,19 @@ export function activateSteps(
       done: () => isOpen(target),
       do: async () => (migration.probe ? await probe(target, migration.probe.mailbox) : undefined),
     },
+    ...(stop ? [releaseQueue(context)] : []),
     {
       id: 'open',
       title: 'Open NEW to the world',
       done: () => isOpen(target),
       do: async () => {
-        // From here on it may hold mail that OLD has not: rollback must bring it back.
-        await target.edit('put', ['opened'], {
-          stdin: new Date().toISOString(),
-          purpose: 'note the opening',
-        });
+        await noteOpening(target);
         await target.edit('undo', [group], { purpose: 'open the listeners' });
+        // Down where a queue was released.
+        if (stop) await startServices(target);
         return undefined;
       },
     },
-    ...(migration.freeze.mode === 'stop' ? [releaseQueue(context)] : []),
   ];
 }
 
@@ -179,12 +178,16 @@ async function startClosed(
     await target.change(
       command(['systemctl', 'start', ...closing.before], { purpose: 'start what mail needs' }),
     );
+  await startServices(target);
+  return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
+}
+
+async function startServices(target: MailHost): Promise<void> {
   await target.change(
     command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
       purpose: 'start the mail services',
     }),
   );
-  return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
 }
 
 /** Inet services that filters on the host hand mail back to. */

@@ -18,7 +18,13 @@ import {
   routesTo,
   untilLoaded,
 } from './routes.ts';
-import { deliveryAgents, dovecotProcesses, running, waitUntilNothing } from './waiting.ts';
+import {
+  deliveryAgents,
+  dovecotProcesses,
+  running,
+  untilPostfixIsDown,
+  waitUntilNothing,
+} from './waiting.ts';
 
 /**
  * error(8) under the name `retry`, which defers whatever it is handed. Not the stock service of that
@@ -164,11 +170,7 @@ export function stopSteps(context: MailContext): readonly Step[] {
       done: async () => (await runningUnits(source, units)) === '',
       do: async () => {
         await stopUnits(source, group, units);
-        await waitUntilNothing(source, 'if postfix status 2>/dev/null; then echo postfix; fi', {
-          seconds: 60,
-          what: 'Postfix is down',
-          cure: `Look at \`systemctl status postfix@-\` on ${called(source)}`,
-        });
+        await untilPostfixIsDown(source);
         return undefined;
       },
       undo: async () => {

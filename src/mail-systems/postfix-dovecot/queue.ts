@@ -3,6 +3,7 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './postfix.ts';
+import { untilPostfixIsDown } from './waiting.ts';
 
 /**
  * `stop`: the queue is copied once, and the source's messages are set aside in the same step, so that
@@ -43,26 +44,43 @@ export function returnQueue(context: MailContext): Step {
   };
 }
 
-/** `stop`, on NEW: the copied messages become its queue. */
+/**
+ * `stop`, on NEW before it opens: the copied messages become its queue. Its Postfix is stopped for that
+ * (no client can be in a session yet): the files have other inode numbers here, and their names must
+ * say so, which only Postfix's start does safely (postsuper(1) -s).
+ */
 export function releaseQueue(context: MailContext): Step {
   const { new: target } = context;
+  const copied = `${target.folder}/queue`;
   return {
     id: 'release-queue',
     title: 'Give the queue that was copied to Postfix on NEW',
-    done: async () => (await countFiles(target, `${target.folder}/queue`)) === 0,
+    done: async () => (await countFiles(target, copied)) === 0,
     do: async () => {
-      const count = await countFiles(target, `${target.folder}/queue`);
-      const directory = await spool(target);
-      await target.edit('queue-release', [directory], { purpose: 'release the queue' });
-      // The files have other inode numbers here, and their names must say so (postsuper(1) -s).
+      const [count, directory] = await Promise.all([countFiles(target, copied), spool(target)]);
+      await noteOpening(target);
       await target.change(
-        script('postsuper -s; postfix reload; postqueue -f', [], {
-          purpose: 'name the queue files and flush the queue',
-        }),
+        script(
+          `systemctl stop postfix.service
+           # The unit that is behind it up to Debian 12.
+           systemctl stop postfix@-.service 2>/dev/null || :`,
+          [],
+          { purpose: 'stop Postfix' },
+        ),
       );
+      await untilPostfixIsDown(target);
+      await target.edit('queue-release', [directory], { purpose: 'release the queue' });
       return `${count} messages`;
     },
   };
+}
+
+/** From here on it may hold mail that the other has not: rollback must bring it back. */
+export async function noteOpening(target: MailHost): Promise<void> {
+  await target.edit('put', ['opened'], {
+    stdin: new Date().toISOString(),
+    purpose: 'note the opening',
+  });
 }
 
 /** Messages in the queue, whether or not Postfix runs. */

@@ -1,6 +1,7 @@
 import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
+import { called } from '../mail-system.ts';
 
 /**
  * Waits on the host, ten looks a second, until `look` prints nothing. `look` is shell text of ours
@@ -31,6 +32,15 @@ export async function waitUntilNothing(
     throw new UserError(
       `${host.label}: not so after ${options.seconds} s: ${options.what}. Still there: ${result.stdout.toString('utf8').trim().split('\n').slice(0, 5).join(', ')}. ${options.cure}`,
     );
+}
+
+/** A stop by systemd may be only asked for: Postfix itself says when it is down. */
+export async function untilPostfixIsDown(host: MailHost): Promise<void> {
+  await waitUntilNothing(host, 'if postfix status 2>/dev/null; then echo postfix; fi', {
+    seconds: 60,
+    what: 'Postfix is down',
+    cure: `Look at \`systemctl status postfix@-\` on ${called(host)}`,
+  });
 }
 
 /** What `look`, shell text of ours, prints about the processes of the host. */
