@@ -7,7 +7,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { installAct } from './act-program.mjs';
 
 const root = join(import.meta.dirname ?? new URL('.', import.meta.url).pathname, '..');
@@ -160,30 +160,43 @@ async function test(args) {
     if (noLab) console.log(notTested);
     if (lacking !== undefined) console.log(`not tested: the workflows under act; ${lacking}`);
     // On GitHub's runners there is Go: what should be tested there must not go missing quietly.
-    if (lacking !== undefined && process.env.GITHUB_ACTIONS === 'true') codes.push(1);
+    if (lacking !== undefined && process.env.GITHUB_ACTIONS === 'true')
+      counts.push({ passed: 0, failures: [`the workflows under act: ${lacking}`] });
     return summarize(counts, codes);
   } finally {
     rmSync(results, { recursive: true, force: true });
   }
 }
 
-/** Passed and failed tests of one run; a file that could not even be loaded is a failed one. */
+/** What passed, and what failed, of one run; a file that could not even be loaded is a failed one. */
 function count(path) {
   const report = readJson(path);
-  if (!report) return { passed: 0, failed: 1 };
-  const broken = report.testResults.filter(
-    (file) => file.status === 'failed' && !file.assertionResults.some((t) => t.status === 'failed'),
-  );
-  return { passed: report.numPassedTests, failed: report.numFailedTests + broken.length };
+  if (!report) return { passed: 0, failures: ['the tests ended without a report'] };
+  return { passed: report.numPassedTests, failures: report.testResults.flatMap(failuresOf) };
 }
 
+/** A line for each failed test of a file: where, what, and how its error begins. */
+function failuresOf({ name = '', status, message, assertionResults }) {
+  const file = relative(root, name);
+  const line = (what, error = '') =>
+    [file, what, error.split('\n')[0]].filter((part) => part !== '').join(': ');
+  const failed = assertionResults.filter((each) => each.status === 'failed');
+  if (failed.length === 0) return status === 'failed' ? [line('does not load', message)] : [];
+  return failed.map((each) => line(each.fullName, each.failureMessages[0]));
+}
+
+/** What failed by name, last of all: the output above it may be long, or cut. */
 function summarize(counts, codes) {
   const passed = counts.reduce((sum, each) => sum + each.passed, 0);
-  // A run can fail without a failed test, by an error that nothing caught.
-  const uncounted = codes.filter((code, index) => code !== 0 && !counts[index]?.failed).length;
-  const failed = counts.reduce((sum, each) => sum + each.failed, 0) + uncounted;
-  console.log(`${passed} passed, ${failed} failed`);
-  return failed === 0 && passed > 0 ? 0 : 1;
+  const failures = counts.flatMap((each, index) =>
+    // A run can fail without a failed test, by an error that nothing caught.
+    each.failures.length === 0 && codes[index] !== 0
+      ? ['an error outside of every test: see above']
+      : each.failures,
+  );
+  for (const failure of failures) console.log(`failed: ${failure}`);
+  console.log(`${passed} passed, ${failures.length} failed`);
+  return failures.length === 0 && passed > 0 ? 0 : 1;
 }
 
 const [name, ...args] = process.argv.slice(2);

@@ -34,8 +34,12 @@ function bootstrap(args: readonly string[], as: { uid?: number } = {}) {
 
 interface Report {
   readonly numPassedTests: number;
-  readonly numFailedTests: number;
-  readonly testResults: readonly { status: string; assertionResults: readonly object[] }[];
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly object[];
+  }[];
 }
 
 function vitestReports(report: Report | undefined, code = 0): void {
@@ -52,46 +56,61 @@ function lastLine(stdout: string): string | undefined {
 }
 
 it('ends with the sum of what passed and failed', () => {
-  vitestReports({ numPassedTests: 7, numFailedTests: 0, testResults: [] });
+  vitestReports({ numPassedTests: 7, testResults: [] });
   const { stdout, status } = bootstrap(noLab);
   expect(stdout).toContain('not tested without the lab: ');
   expect([lastLine(stdout), status]).toEqual(['7 passed, 0 failed', 0]);
 });
 
+const passes = { status: 'passed', fullName: 'one thing', failureMessages: [] };
+const fails = {
+  status: 'failed',
+  fullName: 'another thing',
+  failureMessages: ['AssertionError: 1 is not 2\n    at a.ts:1:1'],
+};
+
+function file(status: string, message: string, assertionResults: readonly object[]) {
+  return { name: join(root, 'src/a.test.ts'), status, message, assertionResults };
+}
+
 it.each([
   [
     'a failed test',
-    { numPassedTests: 7, numFailedTests: 2, testResults: [] },
+    () => [file('failed', '', [passes, fails])],
     1,
-    '7 passed, 2 failed',
+    'failed: src/a.test.ts: another thing: AssertionError: 1 is not 2',
   ],
   [
     'a file that does not load',
-    {
-      numPassedTests: 7,
-      numFailedTests: 0,
-      testResults: [{ status: 'failed', assertionResults: [] }],
-    },
+    () => [file('failed', 'Error: no such module\n    at b.ts', [])],
     1,
-    '7 passed, 1 failed',
+    'failed: src/a.test.ts: does not load: Error: no such module',
   ],
   [
     'an error that no test caught',
-    { numPassedTests: 7, numFailedTests: 0, testResults: [] },
+    () => [],
     1,
-    '7 passed, 1 failed',
+    'failed: an error outside of every test: see above',
   ],
-  ['no report at all', undefined, 1, '0 passed, 1 failed'],
-  [
-    'nothing that ran',
-    { numPassedTests: 0, numFailedTests: 0, testResults: [] },
-    0,
-    '0 passed, 0 failed',
-  ],
-])('fails with %s', (_, report, code, line) => {
-  vitestReports(report, code);
+])('fails with %s, and names it', (_, testResults, code, line) => {
+  vitestReports({ numPassedTests: 7, testResults: testResults() }, code);
   const { stdout, status } = bootstrap(noLab);
-  expect([lastLine(stdout), status]).toEqual([line, 1]);
+  expect([stdout.trimEnd().split('\n').slice(-2), status]).toEqual([
+    [line, '7 passed, 1 failed'],
+    1,
+  ]);
+});
+
+it('fails without a report', () => {
+  vitestReports(undefined, 1);
+  const { stdout, status } = bootstrap(noLab);
+  expect([lastLine(stdout), status]).toEqual(['0 passed, 1 failed', 1]);
+});
+
+it('fails where nothing ran', () => {
+  vitestReports({ numPassedTests: 0, testResults: [] });
+  const { stdout, status } = bootstrap(noLab);
+  expect([lastLine(stdout), status]).toEqual(['0 passed, 0 failed', 1]);
 });
 
 it.runIf(process.getuid?.() === 0)(
@@ -107,7 +126,7 @@ it.runIf(process.getuid?.() === 0)(
 );
 
 it('installs when the lock file asks for another version, and only then', () => {
-  vitestReports({ numPassedTests: 1, numFailedTests: 0, testResults: [] });
+  vitestReports({ numPassedTests: 1, testResults: [] });
   put('npm.mjs', "console.log('npm', process.argv.slice(2).join(' ')); process.exitCode = 3;");
   expect(bootstrap(noLab).stderr).toBe('');
   put('package-lock.json', '{"packages":{"":{},"node_modules/a":{"version":"1.0.1"}}}');
@@ -118,7 +137,7 @@ it('installs when the lock file asks for another version, and only then', () => 
 });
 
 it('does not miss an optional package of another platform', () => {
-  vitestReports({ numPassedTests: 1, numFailedTests: 0, testResults: [] });
+  vitestReports({ numPassedTests: 1, testResults: [] });
   put(
     'package-lock.json',
     '{"packages":{"":{},"node_modules/a":{"version":"1.0.0"},"node_modules/mac":{"version":"1.0.0","optional":true}}}',
