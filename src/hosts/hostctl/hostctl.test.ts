@@ -13,6 +13,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -725,10 +726,12 @@ describe('edits and undo', () => {
     const spool = join(temporary, 'spool');
     for (const folder of ['incoming', 'deferred'])
       mkdirSync(join(spool, folder), { recursive: true });
+    const inAnHour = Date.now() / 1000 + 3600;
     const names = ['active/A1', 'deferred/B/B1', 'deferred/C1', 'hold/D1', 'incoming/E1'];
     for (const name of [...names, 'maildrop/F1']) {
       mkdirSync(join(base, 'queue', dirname(name)), { recursive: true });
       writeFileSync(join(base, 'queue', name), name);
+      utimesSync(join(base, 'queue', name), inAnHour, inAnHour);
     }
     well(['queue-release', spool]);
     const left = (folder: string) => Object.keys(tree(folder)).filter((name) => /\d$/.test(name));
@@ -740,6 +743,14 @@ describe('edits and undo', () => {
       'incoming/C1',
       'incoming/E1',
       'maildrop/F1',
+    ]);
+    // The time of the next try, which qmgr(8) waits for in "incoming" too.
+    const isDue = (name: string) => lstatSync(join(spool, name)).mtimeMs <= Date.now();
+    expect(left(spool).filter(isDue).sort()).toEqual([
+      'incoming/A1',
+      'incoming/B1',
+      'incoming/C1',
+      'incoming/E1',
     ]);
   });
 

@@ -11,8 +11,8 @@ edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder t
 # first, synced, and removed here, so that a message is never in two queues, wherever this is cut off.
 # A name that is taken is changed within its form; postsuper(1) -s makes names fit anyway.
 # as-it-is: all keep their relative paths. at-once: what was deferred comes into "incoming" too, as
-# qmgr(8) itself moves what was active, so that it is tried when Postfix starts: in "deferred" it would
-# wait for the time of its next try, up to maximal_backoff_time.
+# qmgr(8) itself moves what was active, with the time of now, so that it is tried when Postfix starts.
+# Else it would wait for its next try, which is the time of the file (up to maximal_backoff_time away).
 move_queue() { # as-it-is|at-once FROM TO
   perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
     use strict; use warnings;
@@ -80,7 +80,8 @@ move_queue() { # as-it-is|at-once FROM TO
     }
     if (!-d $to) { mkdir $to or die "can not make $to: $!\n"; }
     for my $queue (qw(maildrop incoming active deferred hold)) {
-      my $flat = $how eq "at-once" && $queue =~ /^(active|deferred)$/;
+      my $due = $how eq "at-once" && $queue =~ /^(incoming|active|deferred)$/;
+      my $flat = $due && $queue ne "incoming";
       my ($source, $aside) = ("$from/$queue", "$staging/$queue");
       my $target = $flat ? "$to/incoming" : "$to/$queue";
       my $home = sub { $flat || $_[0] eq "" ? $target : "$target/$_[0]" };
@@ -103,6 +104,7 @@ move_queue() { # as-it-is|at-once FROM TO
       my $apart = (stat $source)[0] != (stat $target)[0];
       for my $file (@$files) {
         my ($into, $name) = $file =~ m{^/?(.*?)/?([^/]+)$}s;
+        !$due || utime(undef, undef, "$source$file") or die "can not date $source$file: $!\n";
         if (!$apart) { settle("$source$file", $home->($into), $name); next }
         like($staging, $to); like($aside, $to);
         my $copy = "$aside/" . $into =~ tr{/}{,}r . "%$name";
