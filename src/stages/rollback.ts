@@ -7,7 +7,7 @@ import { finishedGroup, turned } from '../mail-systems/mail-system.ts';
 import { endPasses } from '../transfer/ending.ts';
 import { fenceSteps, restoreSteps } from './addresses.ts';
 import { declareDead, takeAlone } from './dead.ts';
-import { runOnRunner } from './dns-cutover.ts';
+import { moveAddress } from './dns-cutover.ts';
 import { thaw } from './freeze.ts';
 import { handOver } from './ownership.ts';
 import { demandRoom, forgetQueue, returnSteps } from './returning.ts';
@@ -166,6 +166,10 @@ function addressBack(context: StageContext): readonly Step[] {
   const undo = migration['address-undo-command'];
   if (migration.cutover === 'dns') return [...fenceSteps(context), ...restoreSteps(context, 'all')];
   return context.state.cut && undo
-    ? [always('move-address-back', 'Move the address back to OLD', () => runOnRunner(undo))]
+    ? [
+        always('move-address-back', 'Move the address back to OLD', () =>
+          moveAddress(context, undo),
+        ),
+      ]
     : [];
 }
