@@ -20,12 +20,14 @@ let journal: Journal;
 let reports: StepReport[];
 let world: Set<string>;
 let appendFault: Error | undefined;
+let unsettled: Error | undefined;
 
 beforeEach(async () => {
   said.length = 0;
   reports = [];
   world = new Set();
   appendFault = undefined;
+  unsettled = undefined;
   let content = '';
   const host: HostFiles = {
     label: 'OLD',
@@ -79,6 +81,10 @@ const run = (...steps: readonly Step[]) =>
     stage: 'prepare',
     report: (report) => void reports.push(report),
     passing: (error) => error instanceof Lost,
+    settle: async () => {
+      said.push('settled');
+      if (unsettled) throw unsettled;
+    },
   });
 
 const results = () => reports.map(({ id, result }) => `${id} ${result}`);
@@ -152,6 +158,15 @@ describe('runSteps', () => {
     expect(cut.tries).toBe(1);
     expect(results()).toEqual(['a done']);
     expect(record()).toEqual(['intent a', 'outcome a true']);
+  });
+
+  it('tries again only once nothing of the try before is under way', async () => {
+    await run(step('a', [{ error: new Lost('gone') }]));
+    expect(said).toEqual(['[Do a]', 'warning: gone; trying again', 'settled', 'did a']);
+    unsettled = new Error('a command is still under way');
+    const never = step('b', [{ error: new Lost('gone') }]);
+    await expect(run(never)).rejects.toBe(unsettled);
+    expect([never.tries, results()]).toEqual([1, ['a done', 'b failed']]);
   });
 
   it('records a step that can not even be looked at', async () => {

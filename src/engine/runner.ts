@@ -17,6 +17,14 @@ export interface StepReport {
   readonly evidence?: string | undefined;
 }
 
+/** What a step is tried again after. */
+interface Retrying {
+  /** Whether an error is worth another try of the same step. */
+  readonly passing: (error: unknown) => boolean;
+  /** Waits until nothing of the try before is under way on a host any more; throws if that does not end. */
+  readonly settle: () => Promise<void>;
+}
+
 /** A connection that was lost in the middle of a step is worth this many more tries. */
 const retries = 3;
 
@@ -31,9 +39,7 @@ export async function runSteps(
     log: Log;
     stage: string;
     report: (step: StepReport) => void;
-    /** Whether an error is worth another try of the same step. */
-    passing: (error: unknown) => boolean;
-  },
+  } & Retrying,
 ): Promise<void> {
   for (const step of steps) {
     await context.log.group(step.title, async () => {
@@ -67,7 +73,7 @@ const alreadyDone = Symbol('already done');
 
 async function attempt(
   step: Step,
-  context: { journal: Journal; log: Log; stage: string; passing: (error: unknown) => boolean },
+  context: { journal: Journal; log: Log; stage: string } & Retrying,
 ): Promise<string | undefined | typeof alreadyDone> {
   const { journal, stage } = context;
   let begun = false;
@@ -87,10 +93,16 @@ async function attempt(
         ...(evidence ? { text: evidence } : {}),
       });
       return evidence;
-    } catch (error) {
+    } catch (caught) {
+      let error = caught;
       if (left > 0 && context.passing(error)) {
         context.log.warning(`${(error as Error).message}; trying again`);
-        continue;
+        try {
+          await context.settle();
+          continue;
+        } catch (late) {
+          error = late;
+        }
       }
       // The record must not hide the fault: a host that can't be written to is often the cause.
       await journal

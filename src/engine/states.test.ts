@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Entry } from './journal.ts';
 import {
+  asSeen,
   mayRun,
   nextStage,
   phases,
@@ -195,6 +196,22 @@ describe('stateOf', () => {
     );
     expect(stateName(stateOf(stages))).toBe('transferred');
     expect(stateName(stateOf([...stages, entry({ kind: 'note', step: 'thawed' })]))).toBe('copied');
+  });
+
+  it('is corrected by what the hosts say', () => {
+    const transferred = { ...start, phase: 'transferred' } as const;
+    const hosts = { oldIsFrozen: true, newOwns: false };
+    expect(asSeen(transferred, hosts)).toEqual(transferred);
+    expect(asSeen(transferred, { ...hosts, oldIsFrozen: false }).phase).toBe('copied');
+    const opened = asSeen(transferred, { ...hosts, newOwns: true });
+    const may = (action: StageAction) => mayRun(action, opened, { freezeMode: 'hold' });
+    expect(may('transfer final')).toMatchObject({
+      ok: false,
+      reason: expect.stringContaining('a final pass would overwrite its mail'),
+    });
+    for (const action of ['activate', 'rollback'] as const) expect(may(action).ok).toBe(true);
+    const active = { ...start, phase: 'active' } as const;
+    expect(asSeen(active, { oldIsFrozen: false, newOwns: true })).toEqual(active);
   });
 
   it('lets nothing build on a rollback that was cut off, until it or activate has ended', () => {

@@ -26,6 +26,8 @@ export interface State {
   readonly verified: boolean;
   /** A rollback was begun and has not ended well: what it had done by then, only the hosts know. */
   readonly returning?: true;
+  /** NEW has taken service, by its own word, in an `activate` that has not ended well. */
+  readonly newOwns?: true;
 }
 
 export const start: State = { phase: 'untouched', cut: false, verified: false };
@@ -94,6 +96,10 @@ export function mayRun(action: StageAction, state: State, rules: Rules): Verdict
         after: 'the final pass has been made. Run activate, or rollback',
       });
     case 'transfer final':
+      if (state.newOwns)
+        return no(
+          'NEW has taken service already, and a final pass would overwrite its mail. Run activate again, or rollback',
+        );
       return within(state, ['frozen', 'transferred'], {
         before: 'OLD is not frozen, so a final pass would not be final. Run freeze first',
         after: 'NEW serves already, and a final pass would overwrite its mail',
@@ -211,6 +217,21 @@ export function stateOf(entries: readonly Entry[]): State {
     if (entry.kind === 'note' && entry.step === 'thawed') state = { ...state, phase: 'copied' };
   }
   return state;
+}
+
+/** Between freeze and activation: from here every second is downtime. */
+export function isFrozen({ phase }: State): boolean {
+  return phase === 'frozen' || phase === 'transferred';
+}
+
+/** The state of the journal, corrected by what the hosts say of themselves. */
+export function asSeen(
+  state: State,
+  hosts: { readonly oldIsFrozen: boolean; readonly newOwns: boolean },
+): State {
+  if (!isFrozen(state)) return state;
+  if (!hosts.oldIsFrozen) return { ...state, phase: 'copied' };
+  return hosts.newOwns ? { ...state, newOwns: true } : state;
 }
 
 /** One word for outputs: `active`, or `active+cut` where the world is sent to NEW. */

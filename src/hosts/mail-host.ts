@@ -121,6 +121,17 @@ export class MailHost implements Host {
     return this.#run(command([this.hostctl, word, ...args], { allow, purpose: word }), []);
   }
 
+  /** Waits until no change is under way here: the reply to one may have been lost, and not the change. */
+  async settled(): Promise<void> {
+    if (this.#lockNumber === undefined) return;
+    await this.read(
+      command([this.hostctl, 'settled', String(this.#lockNumber)], {
+        timeout: 90,
+        purpose: 'wait for what was under way when the connection was lost',
+      }),
+    );
+  }
+
   /** hostctl's `release`: under its exclusive lock, so that it and a thaw exclude each other. */
   release(): Promise<string> {
     return this.#ownership('release');

@@ -1,5 +1,5 @@
 import type { RequireApproval } from '../actions/inputs.ts';
-import type { State } from '../engine/states.ts';
+import { isFrozen, type State } from '../engine/states.ts';
 import { UserError } from '../errors.ts';
 import { githubApi } from '../github/api.ts';
 import { gateFaults, protectionOf } from '../github/environments.ts';
@@ -7,7 +7,7 @@ import { type Gate, judgeGate, passGate } from '../github/gate.ts';
 import { currentRun, runOrigin } from '../github/run.ts';
 import { blocks, type Finding, warns } from '../mail-systems/mail-system.ts';
 import { log } from './log.ts';
-import { isFrozen, type Parts } from './parts.ts';
+import type { Parts } from './parts.ts';
 
 /** What the gates lack, asked of GitHub; a gate that lets everybody through blocks where told to. */
 export async function gateFindings({ inputs }: Parts): Promise<readonly Finding[]> {

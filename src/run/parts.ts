@@ -3,7 +3,7 @@ import type { Migration } from '../config/schema.ts';
 import type { DnsProvider } from '../dns/provider.ts';
 import type { HostFiles } from '../engine/host-files.ts';
 import type { Entry } from '../engine/journal.ts';
-import { type State, stateOf } from '../engine/states.ts';
+import { asSeen, type State, stateOf } from '../engine/states.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { has } from '../hosts/marks.ts';
 import type { MailSystem } from '../mail-systems/mail-system.ts';
@@ -27,18 +27,22 @@ export function alive({ old, new: target, inputs }: Parts): readonly MailHost[] 
   return [old, target].filter(({ role }) => role !== inputs.declareDead);
 }
 
-/** The journal's state, corrected by what OLD itself says: it may have thawed by its limit. */
+/**
+ * The journal's state, corrected by what the hosts say: OLD may have thawed by its limit, and NEW have
+ * been opened by a stage that did not end well.
+ */
 export async function observed(
   parts: Parts,
   entries: readonly Entry[] | Promise<readonly Entry[]>,
 ): Promise<State> {
-  // Both at once: in the freeze every trip to the hosts is downtime.
-  const [known, marked] = await Promise.all([
+  const { declareDead: dead } = parts.inputs;
+  // All at once: in the freeze every trip to the hosts is downtime.
+  const [known, oldIsFrozen, newOwns] = await Promise.all([
     entries,
-    parts.inputs.declareDead === 'old' ? true : has(parts.old, 'frozen'),
+    dead === 'old' ? true : has(parts.old, 'frozen'),
+    dead === 'new' ? false : has(parts.new, 'owner'),
   ]);
-  const state = stateOf(known);
-  return isFrozen(state) && !marked ? { ...state, phase: 'copied' } : state;
+  return asSeen(stateOf(known), { oldIsFrozen, newOwns });
 }
 
 /** What a rollback took back no longer counts. */
@@ -47,11 +51,6 @@ function sinceRollback(entries: readonly Entry[]): readonly Entry[] {
     (entry) => entry.kind === 'stage-end' && entry.stage === 'rollback' && entry.ok === true,
   );
   return entries.slice(last + 1);
-}
-
-/** Between freeze and release: from here every second is downtime. */
-export function isFrozen({ phase }: State): boolean {
-  return phase === 'frozen' || phase === 'transferred';
 }
 
 /** What a stage gets of a run. `note` writes into the journal; where there is no lock yet, nowhere. */

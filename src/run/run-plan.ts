@@ -1,5 +1,5 @@
 import { Journal } from '../engine/journal.ts';
-import { wayForth } from '../engine/states.ts';
+import { isFrozen, wayForth } from '../engine/states.ts';
 import type { MailStage } from '../mail-systems/mail-system.ts';
 import { measured } from '../report/durations.ts';
 import { digestOf } from '../report/plan-difference.ts';
@@ -11,7 +11,7 @@ import type { StageContext } from '../stages/stage.ts';
 import { gateFindings } from './gates.ts';
 import { refuseOtherFormat } from './journal-format.ts';
 import { log } from './log.ts';
-import { contextOf, isFrozen, observed, type Parts } from './parts.ts';
+import { contextOf, observed, type Parts } from './parts.ts';
 import { approvedPlan, otherPlan } from './plan-digest.ts';
 import { blockedBy } from './refusals.ts';
 import type { Result } from './result.ts';

@@ -11,7 +11,7 @@ import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
 import { refuseOtherFormat, writtenBy } from './journal-format.ts';
 import { log } from './log.ts';
-import { contextOf, observed, type Parts } from './parts.ts';
+import { alive, contextOf, observed, type Parts } from './parts.ts';
 import { type JudgedPlan, judgePlan, OtherPlan } from './plan-digest.ts';
 import { Blocked, blockedBy, demand } from './refusals.ts';
 import type { Result } from './result.ts';
@@ -143,6 +143,9 @@ async function runRecorded(
       stage: action,
       report: (step) => reports.push(step),
       passing: (error) => error instanceof ConnectionLost,
+      settle: async () => {
+        await Promise.all(alive(parts).map((host) => host.settled()));
+      },
     });
   } catch (error) {
     // What failed first is what the user must hear, even if cleaning up fails too.

@@ -29,8 +29,12 @@ export async function rollback(context: StageContext): Promise<Stage> {
 async function goBackAlone(context: StageContext): Promise<Stage> {
   const { old, new: dead, system } = context;
   const handedOver = await has(old, 'released');
+  const queue =
+    context.migration.freeze.mode === 'stop'
+      ? '. What had waited in its queue is sent again, since nobody can say what NEW has sent of it'
+      : '';
   const loss = handedOver
-    ? 'OLD takes service back without NEW: what came to NEW since it was activated, and was changed there, is lost'
+    ? `OLD takes service back without NEW: what came to NEW since it was activated, and was changed there, is lost${queue}`
     : 'OLD had not given service away: nothing is lost';
   return {
     action: 'rollback',

@@ -3,6 +3,7 @@ import type { Entry } from '../engine/journal.ts';
 import { type Log, runSteps } from '../engine/runner.ts';
 import {
   after,
+  asSeen,
   mayRun,
   nextStage,
   type StageAction,
@@ -311,9 +312,8 @@ const quiet: Log = {
   group: (_title, work) => work(),
 };
 
-function observed({ state, old }: World): State {
-  const isFrozen = state.phase === 'frozen' || state.phase === 'transferred';
-  return isFrozen && !old.has('frozen') ? { ...state, phase: 'copied' } : state;
+function observed({ state, old, new: fresh }: World): State {
+  return asSeen(state, { oldIsFrozen: old.has('frozen'), newOwns: fresh.has('owner') });
 }
 
 interface Ran {
@@ -329,6 +329,8 @@ async function run(
   mode: 'hold' | 'stop',
   fault?: Fault,
 ): Promise<Ran> {
+  if (action.startsWith('transfer') && world.new.has('opened'))
+    throw new TwoServers('a pass overwrites what NEW has got');
   const holds = world.holds || action === 'transfer live';
   const twins = new Twins({ ...world, holds }, fault);
   const [name, pass = 'live'] = action.split(' ') as [keyof typeof stages, 'live' | 'final'];
@@ -367,7 +369,13 @@ async function run(
   );
   try {
     await runSteps(steps, {
-      ...{ log: quiet, stage: action, passing: () => false, report: () => undefined },
+      ...{
+        log: quiet,
+        stage: action,
+        passing: () => false,
+        settle: async () => undefined,
+        report: () => undefined,
+      },
       journal: { append: async () => undefined } as never,
     });
     ended = true;

@@ -453,6 +453,15 @@ plugin {
     );
   });
 
+  it('more than one instance of Postfix, by real configuration', async () => {
+    const text = '\nmulti_instance_enable = yes\nmulti_instance_directories = /etc/postfix-out\n';
+    undo.push(await standIn.appended(lab.host('old'), '/etc/postfix/main.cf', text));
+    await refused(
+      {},
+      /^OLD .*: it runs several instances of Postfix \(\/etc\/postfix-out\).*Cure: /,
+    );
+  });
+
   it('a store on NFS', async () => {
     const nfs = `for path; do :; done
 if [ "$1 $2 $3" = '-f -c %T' ] && [ "$path" = /var/vmail ]; then echo nfs; else exec "$real" "$@"; fi`;

@@ -324,6 +324,12 @@ describe('run', () => {
     return { ...running, end: () => writeFileSync(stop, '') };
   }
 
+  /** Whether the program asks flock(1) for its lock. */
+  function isWaiting(pid = 0): boolean {
+    const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+    return child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'flock\n';
+  }
+
   /** Seconds that no other run of these tests sleeps. */
   const own = 100_000 + process.pid;
 
@@ -422,6 +428,19 @@ describe('run', () => {
       'a command of octocat is still under way on this host\n',
     ]);
     expect(well(['lock', 'c', '90', '0'])).toBe('3');
+  });
+
+  it('tells when what its holder had begun has ended', async () => {
+    well(['lock', 'a', '90', '0']);
+    const running = await longCommand();
+    const waiting = background(['settled', '1']);
+    await until(() => isWaiting(waiting.child.pid), 'it waits');
+    running.end();
+    expect(await running.ended).toMatchObject({ code: 0 });
+    expect(await waiting.ended).toMatchObject({ code: 0 });
+    expire();
+    well(['lock', 'b', '90', '0']);
+    expect(hostctl(['settled', '1']).code).toBe(91);
   });
 
   it('lets the holder run more than one command at a time', async () => {
@@ -676,7 +695,15 @@ describe('edits and undo', () => {
 
   it('the queue is set aside with its folders, and comes back', () => {
     const spool = join(temporary, 'spool');
-    for (const queue of ['incoming', 'active', 'deferred/A', 'deferred/B', 'hold', 'bounce'])
+    for (const queue of [
+      'incoming',
+      'active',
+      'deferred/A',
+      'deferred/B',
+      'hold',
+      'bounce',
+      'trace',
+    ])
       mkdirSync(join(spool, queue), { recursive: true });
     for (const name of ['active/1', 'deferred/A/A2', 'deferred/B/B3', 'bounce/4'])
       writeFileSync(join(spool, name), name, { mode: 0o700 });
@@ -686,7 +713,7 @@ describe('edits and undo', () => {
     writeFileSync(join(base, 'frozen'), 'now');
     well(['queue', 'freeze', 'queue', spool]);
     well(['queue', 'freeze', 'queue', spool]);
-    expect(Object.keys(tree(spool)).filter((name) => /\d$/.test(name))).toEqual(['bounce/4']);
+    expect(Object.keys(tree(spool)).filter((name) => /\d$/.test(name))).toEqual([]);
     expect(readFileSync(join(base, 'queue/deferred/A/A2'), 'utf8')).toBe('deferred/A/A2');
     well(['undo', 'freeze']);
     expect(tree(spool)).toEqual(before);
@@ -787,6 +814,67 @@ describe('edits and undo', () => {
       }
     },
   );
+
+  it.skipIf(!isRoot || elsewhere === undefined)(
+    'a queue crosses file systems once, also where the command is tried again while it runs',
+    async () => {
+      const spool = mkdtempSync(join(elsewhere ?? '', 'spool-'));
+      try {
+        const names = [...Array(60).keys()].map((number) => `${number % 10}A0${number + 100}BC`);
+        mkdirSync(join(base, 'queue/incoming'), { recursive: true });
+        for (const name of names)
+          writeFileSync(join(base, 'queue/incoming', name), name, { mode: 0o700 });
+        const both = [1, 2].map(() => background(['queue-release', spool]).ended);
+        for (const { code, stderr } of await Promise.all(both))
+          expect([code, stderr]).toEqual([0, '']);
+        const released = readdirSync(join(spool, 'incoming')).map((name) => [
+          name,
+          readFileSync(join(spool, 'incoming', name), 'utf8'),
+        ]);
+        expect(released.sort()).toEqual(names.map((name) => [name, name]).sort());
+      } finally {
+        rmSync(spool, { recursive: true, force: true });
+      }
+    },
+  );
+
+  it('what lies between two file systems is found by a move the other way', () => {
+    const spool = join(temporary, 'spool');
+    mkdirSync(join(spool, 'deferred/B'), { recursive: true });
+    writeFileSync(join(spool, 'deferred/B/B1B2C3D4E5'), 'not removed yet');
+    writeFileSync(join(base, 'frozen'), 'now');
+    well(['queue', 'freeze', 'queue', spool]);
+    // As a set-aside leaves it that is cut off at two messages, before and after it removed one in the spool.
+    const between = join(base, 'queue/.mail-cutover/deferred');
+    mkdirSync(between, { recursive: true });
+    writeFileSync(join(between, 'A%A1B2C3D4E5'), 'removed');
+    writeFileSync(join(between, 'C%C1B2C3D4E5'), 'a copy');
+    writeFileSync(join(between, '.part'), 'rem');
+    mkdirSync(join(spool, 'deferred/C'));
+    writeFileSync(join(spool, 'deferred/C/C1B2C3D4E5'), 'the original');
+    well(['undo', 'freeze']);
+    const files = Object.entries(tree(spool)).filter(([name]) => /\d$/.test(name));
+    expect(files.map(([name, text]) => [name, text.split(' ').slice(2).join(' ')])).toEqual([
+      ['deferred/A/A1B2C3D4E5', 'removed'],
+      ['deferred/B/B1B2C3D4E5', 'not removed yet'],
+      ['deferred/C/C1B2C3D4E5', 'the original'],
+    ]);
+    expect(existsSync(join(base, 'queue/.mail-cutover'))).toBe(false);
+  });
+
+  it('a thaw that was cut off before it flushed is made to its end', () => {
+    standIn('postfix', 'exit 0');
+    standIn('postqueue', 'echo flush >> "$STATE/flushes"; [ ! -e "$STATE/fails" ]');
+    writeFileSync(join(temporary, 'fails'), '');
+    well(['begin-freeze', '10']);
+    well(['postconf', 'freeze', 'relayhost', 'x']);
+    expect(hostctl(['thaw']).code).not.toBe(0);
+    expect(existsSync(join(base, 'undo/freeze'))).toBe(false);
+    rmSync(join(temporary, 'fails'));
+    expect(well(['thaw'])).toBe('thawed');
+    expect(readFileSync(join(temporary, 'flushes'), 'utf8')).toBe('flush\nflush\n');
+    expect(well(['thaw'])).toBe('not frozen');
+  });
 
   it('a queue is released into folders that Postfix can use', () => {
     const spool = join(temporary, 'spool');

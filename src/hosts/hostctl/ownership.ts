@@ -8,12 +8,14 @@ export const ownership = String.raw`# --- freeze and ownership -----------------
 thaw() {
   make_room
   [ ! -e "$base/released" ] || die "service was handed over at $(cat "$base/released"); use the rollback stage, or activate" 94
-  if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ]; then
+  if [ ! -e "$base/frozen" ] && [ ! -d "$base/undo/freeze" ] && [ ! -e "$base/thawing" ]; then
     printf 'not frozen\n'
     return 0
   fi
   # Before anything is undone: a thaw that is cut off half-way must not leave a host that may be released.
   stamp | put "$base/thawed"
+  # Until its end: one that is cut off after the undo still has the queue to flush.
+  stamp | put "$base/thawing"
   rm -f -- "$base/frozen"
   durable "$base"
   leaving=
@@ -26,6 +28,7 @@ thaw() {
   # What was held is delivered now, not at the next run of the queue.
   # shellcheck disable=SC2086
   flush_queue $leaving
+  rm -f -- "$base/thawing"
   printf 'thawed\n'
 }
 
@@ -40,7 +43,7 @@ has_systemd() { command -v systemctl > /dev/null; }
 begin_freeze() { # MINUTES
   [ ! -e "$base/released" ] || die "service was already handed over at $(cat "$base/released")"
   [ -e "$base/frozen" ] || stamp | put "$base/frozen"
-  rm -f -- "$base/thawed"
+  rm -f -- "$base/thawed" "$base/thawing"
   due=$(($(now) + $1 * 60))
   printf '%s' "$due" | put "$base/deadline"
   deadline=$(date -u -d "@$due" '+%Y-%m-%d %H:%M:%S UTC')
@@ -99,7 +102,7 @@ begin_forward() { # DESTINATION
 # Messages that were copied to the other host and belong to it since: they must never come back.
 drop_queue() {
   for record in "$base"/undo/*/[0-9][0-9][0-9][0-9]-*; do
-    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then rm -rf -- "$record"; fi
+    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then forget_record "$record"; fi
   done
   rm -rf -- "$base/queue"
   durable "$base"
@@ -128,13 +131,18 @@ clean_up() { # GROUP
   durable "$base"
 }
 
+forget_record() { # DIRECTORY: gone as a whole, wherever this is cut off
+  mv -- "$1" "\${1%/*}/.undone.\${1##*/}"
+  rm -rf -- "\${1%/*}/.undone.\${1##*/}"
+}
+
 undo_kind() { # GROUP KIND: only the records of one kind
   [ -d "$base/undo/$1" ] || return 0
   units_changed=
   for record in $(ls -r "$base/undo/$1"); do
     [ "$(cat "$base/undo/$1/$record/kind" 2>/dev/null)" = "$2" ] || continue
     undo_one "$base/undo/$1/$record"
-    rm -rf -- "$base/undo/$1/$record"
+    forget_record "$base/undo/$1/$record"
   done
 }
 
@@ -144,7 +152,8 @@ undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest fi
   for record in $(ls -r "$base/undo/$1"); do
     case $record in [0-9][0-9][0-9][0-9]-"$2"*) ;; *) continue ;; esac
     undo_one "$base/undo/$1/$record"
-    rm -rf -- "$base/undo/$1/$record" "$base/undo/saved/$1-\${record#*-}"
+    forget_record "$base/undo/$1/$record"
+    rm -rf -- "$base/undo/saved/$1-\${record#*-}"
   done
   [ -z "$units_changed" ] || systemctl daemon-reload
 }
@@ -158,7 +167,8 @@ undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest
       case $record in
         *-"$ending")
           undo_one "$base/undo/$group/$record"
-          rm -rf -- "$base/undo/$group/$record" "$base/undo/saved/$group-\${record#*-}" ;;
+          forget_record "$base/undo/$group/$record"
+          rm -rf -- "$base/undo/saved/$group-\${record#*-}" ;;
       esac
     done
   done

@@ -1,3 +1,6 @@
+/** Beside the folders of a queue: what has come from another file system and has no place there yet. */
+export const betweenQueues = '.mail-cutover';
+
 /** Messages of a Postfix queue, moved between two folders of one host. Shell text, a part of `hostctl`. */
 export const queue = String.raw`# Postfix must be down: when it starts, it renames what has another inode number and moves what lies in
 # another folder than it should (postsuper(1) -s), which must never happen under a running queue manager.
@@ -9,15 +12,18 @@ edit_queue() { # GROUP ID SPOOL: set aside every queued message, in one folder t
 # Each message changes folders by one rename that replaces nothing (renameat2(2), RENAME_NOREPLACE),
 # and is on disk when this ends. Another file system: it is copied beside the folders of the queue
 # first, synced, and removed here, so that a message is never in two queues, wherever this is cut off.
+# Two at a time (a connection was lost, and the command is tried again while it still runs) go one after the other.
+# With the messages goes what bounce(8) has noted of them and not yet sent, as does what is in "trace".
 # A name that is taken is changed within its form; postsuper(1) -s makes names fit anyway.
 # as-it-is: all keep their relative paths. at-once: what was deferred comes into "incoming" too, as
 # qmgr(8) itself moves what was active, with the time of now, so that it is tried when Postfix starts.
 # Else it would wait for its next try, which is the time of the file (up to maximal_backoff_time away).
 move_queue() { # as-it-is|at-once FROM TO
-  perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
+  mkdir -p "$base/lock"
+  flock -x "$base/lock/queue" perl -MConfig -MErrno -MFcntl -MIO::Handle -e '
     use strict; use warnings;
     my ($how, $from, $to) = @ARGV;
-    my $staging = "$to/.mail-cutover";
+    my ($staging, $staged) = ("$to/${betweenQueues}", "$from/${betweenQueues}");
     my %number = (x86_64 => 316, aarch64 => 276, riscv64 => 276, powerpc64le => 357, s390x => 347, i386 => 353, i686 => 353);
     my ($machine) = $Config{archname} =~ /^([^-]+)/;
     my %touched;
@@ -69,6 +75,10 @@ move_queue() { # as-it-is|at-once FROM TO
       }
       return (\@folders, \@files);
     }
+    sub original { # NAME of what lies between two file systems: folder and name that it had
+      my ($into, $rest) = $_[0] =~ /^(.*)%(.*)$/s;
+      return ($into =~ tr{,}{/}r, $rest);
+    }
     sub like { # FOLDER AS: made with owner and mode of AS
       my ($path, $as) = @_;
       return if -d $path;
@@ -79,7 +89,23 @@ move_queue() { # as-it-is|at-once FROM TO
       $touched{folder($path)} = 1;
     }
     if (!-d $to) { mkdir $to or die "can not make $to: $!\n"; }
-    for my $queue (qw(maildrop incoming active deferred hold)) {
+    my @queues = qw(bounce trace maildrop incoming active deferred hold);
+    # What a move the other way had copied when it was cut off: the only copy, once the other is gone.
+    for my $queue (@queues) {
+      opendir(my $handle, "$staged/$queue") or next;
+      for my $name (grep { /%/ } readdir $handle) {
+        my ($into, $rest) = original($name);
+        if (-e "$to/$queue/$into/$rest") { unlink "$staged/$queue/$name" or die "can not remove $staged/$queue/$name: $!\n"; next }
+        like("$from/$queue", "$staged/$queue");
+        my $at = "$from/$queue";
+        for (split m{/}, $into) { $at .= "/$_"; like($at, "$from/$queue") }
+        settle("$staged/$queue/$name", $at, $rest);
+      }
+      unlink "$staged/$queue/.part";
+      rmdir "$staged/$queue";
+    }
+    rmdir $staged;
+    for my $queue (@queues) {
       my $due = $how eq "at-once" && $queue =~ /^(incoming|active|deferred)$/;
       my $flat = $due && $queue ne "incoming";
       my ($source, $aside) = ("$from/$queue", "$staging/$queue");
@@ -90,10 +116,9 @@ move_queue() { # as-it-is|at-once FROM TO
       # What an earlier try had copied, and removed there.
       if (-d $aside) {
         opendir(my $handle, $aside) or die "can not read $aside: $!\n";
-        for my $name (grep { !/^\./ } readdir $handle) {
-          my ($into, $rest) = $name =~ /^(.*)%(.*)$/s;
-          $into =~ tr{,}{/};
-          next if -e "$source/" . ($into eq "" ? $rest : "$into/$rest");
+        for my $name (grep { /%/ } readdir $handle) {
+          my ($into, $rest) = original($name);
+          next if -e "$source/$into/$rest";
           settle("$aside/$name", $home->($into), $rest);
         }
       }
@@ -104,7 +129,12 @@ move_queue() { # as-it-is|at-once FROM TO
       my $apart = (stat $source)[0] != (stat $target)[0];
       for my $file (@$files) {
         my ($into, $name) = $file =~ m{^/?(.*?)/?([^/]+)$}s;
-        !$due || utime(undef, undef, "$source$file") or die "can not date $source$file: $!\n";
+        if ($due) {
+          utime(undef, undef, "$source$file") or die "can not date $source$file: $!\n";
+          # Postfix may be another user here (mail_owner).
+          my $owner = (stat $target)[4];
+          (lstat "$source$file")[4] == $owner or chown($owner, -1, "$source$file") or die "can not own $source$file: $!\n";
+        }
         if (!$apart) { settle("$source$file", $home->($into), $name); next }
         like($staging, $to); like($aside, $to);
         my $copy = "$aside/" . $into =~ tr{/}{,}r . "%$name";
@@ -117,7 +147,7 @@ move_queue() { # as-it-is|at-once FROM TO
         settle($copy, $home->($into), $name);
       }
     }
-    for (qw(maildrop incoming active deferred hold)) { unlink "$staging/$_/.part"; rmdir "$staging/$_" }
+    for (@queues) { unlink "$staging/$_/.part"; rmdir "$staging/$_" }
     rmdir $staging;
     for (keys %touched) { on_disk($_) if -d $_ }
   ' "$@"

@@ -16,12 +16,8 @@ import { enabledOnNew, startedLast } from './units.ts';
  * (`deployedSteps`).
  */
 export function activateRelay(context: MailContext): readonly Step[] {
-  const steps = activateSteps(context, closedRelay);
-  return steps.flatMap((step) =>
-    step.id === 'open'
-      ? [...probeAsUser(context), accountsAsOnOld(context), step, openRelay(context)]
-      : [step],
-  );
+  const whileClosed = [...probeAsUser(context), accountsAsOnOld(context)];
+  return [...activateSteps(context, closedRelay, whileClosed), openRelay(context)];
 }
 
 /** The bar that kept NEW empty went with the fence. One that the administrator of OLD has set goes along. */

@@ -11,7 +11,7 @@ import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { names } from './names.ts';
 import { demandPostfix, type Postfix } from './postfix.ts';
-import { noteOpening, releaseQueue } from './queue.ts';
+import { moveQueue, noteOpening, releaseQueue } from './queue.ts';
 import { loaded, redirectedWhole, reloadPostfix, route, routesTo, untilLoaded } from './routes.ts';
 
 const group = 'probe';
@@ -41,6 +41,8 @@ export const onlyDeliveries: Closing = {
 export function activateSteps(
   context: MailContext,
   closing: Closing = onlyDeliveries,
+  /** What else is done with a NEW that runs closed. */
+  whileClosed: readonly Step[] = [],
 ): readonly Step[] {
   const { new: target, migration } = context;
   const stop = migration.freeze.mode === 'stop';
@@ -63,6 +65,7 @@ export function activateSteps(
       done: () => isOpen(target),
       do: async () => (migration.probe ? await probe(target, migration.probe.mailbox) : undefined),
     },
+    ...whileClosed,
     ...(stop ? [releaseQueue(context)] : []),
     {
       id: 'open',
@@ -133,6 +136,15 @@ export function forwardSteps(
         await route(context, postfix, table, destination, settings);
         await reloadPostfix(source);
         await untilLoaded(context);
+        return undefined;
+      },
+    },
+    // A step of its own: it can't be seen whether it was done, and what is deferred may wait for an hour.
+    {
+      id: 'flush',
+      title: `Send at once what waits on ${called(source)}`,
+      done: async () => false,
+      do: async () => {
         await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
         return undefined;
       },
@@ -171,6 +183,8 @@ async function startClosed(
     'master_service_disable',
     `${open.map((name) => `!${name}/inet`).join(' ')} inet`,
   ]);
+  // Cut off in its release: running already, Postfix would deliver from a queue that comes to it.
+  if (migration.freeze.mode === 'stop' && (await has(target, 'opened'))) await moveQueue(target);
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
   // Those that did not run before NEW was fenced, too.
@@ -188,6 +202,11 @@ async function startServices(target: MailHost): Promise<void> {
       purpose: 'start the mail services',
     }),
   );
+  // Up to Debian 12 that start goes well also where Postfix itself, in another unit, does not.
+  if (!(await serving(target)))
+    throw new UserError(
+      `${target.label}: Postfix or Dovecot does not run after its start. Look at \`journalctl -b -u dovecot -u 'postfix*'\` there, then run activate again, or rollback`,
+    );
 }
 
 /** Inet services that filters on the host hand mail back to. */

@@ -70,11 +70,12 @@ export function holdSteps(
       id: 'close-sessions',
       title: `Close IMAP, POP3, ManageSieve and LMTP on ${called(source)}`,
       done: async () => {
-        const [sessions, isClosed] = await Promise.all([
+        const [sessions, isClosed, listeners] = await Promise.all([
           openSessions(source),
           protocolsClosed(source),
+          running(source, servicesYet, sessionProcesses),
         ]);
-        return sessions === '' && isClosed;
+        return sessions === '' && isClosed && listeners === '';
       },
       do: async () => closeSessions(source, await dovecot()),
     },
@@ -241,6 +242,10 @@ const servicesStill = `services=$(doveadm service status)
 for wanted; do
   if printf '%s\\n' "$services" | grep -qx "name: $wanted"; then printf '%s\\n' "$wanted"; fi
 done`;
+
+/** The same of a Dovecot that may be down. A reload that was never asked for leaves listeners open. */
+const servicesYet = `doveadm service status > /dev/null 2>&1 || exit 0
+${servicesStill}`;
 
 function openSessions(host: MailHost): Promise<string> {
   return running(host, dovecotProcesses, sessionProcesses);

@@ -1,5 +1,6 @@
 import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
+import { betweenQueues } from '../../hosts/hostctl/queue.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './postfix.ts';
@@ -15,7 +16,7 @@ export function setAsideQueue(context: MailContext): Step {
   return {
     id: 'set-aside-queue',
     title: `Set the queue of ${called(source)} aside, to be copied`,
-    done: async () => (await countFiles(source, await spool(source))) === 0,
+    done: async () => (await left(source, await spool(source), `${source.folder}/queue`)) === 0,
     do: async () => {
       await source.edit('queue', ['freeze', 'queue', await spool(source)], {
         purpose: 'set the queue aside',
@@ -31,16 +32,11 @@ export function setAsideQueue(context: MailContext): Step {
  */
 export function returnQueue(context: MailContext): Step {
   const { target } = context;
-  const copied = `${target.folder}/queue`;
   return {
     id: 'return-queue',
     title: `Give the queue that was copied to Postfix on ${called(target)}`,
-    done: async () => (await countFiles(target, copied)) === 0,
-    do: async () => {
-      const count = await countFiles(target, copied);
-      await target.edit('queue-release', [await spool(target)], { purpose: 'release the queue' });
-      return `${count} messages`;
-    },
+    done: () => isMoved(target),
+    do: () => moveQueue(target),
   };
 }
 
@@ -51,13 +47,11 @@ export function returnQueue(context: MailContext): Step {
  */
 export function releaseQueue(context: MailContext): Step {
   const { new: target } = context;
-  const copied = `${target.folder}/queue`;
   return {
     id: 'release-queue',
     title: 'Give the queue that was copied to Postfix on NEW',
-    done: async () => (await countFiles(target, copied)) === 0,
+    done: () => isMoved(target),
     do: async () => {
-      const [count, directory] = await Promise.all([countFiles(target, copied), spool(target)]);
       await noteOpening(target);
       await target.change(
         script(
@@ -69,10 +63,21 @@ export function releaseQueue(context: MailContext): Step {
         ),
       );
       await untilPostfixIsDown(target);
-      await target.edit('queue-release', [directory], { purpose: 'release the queue' });
-      return `${count} messages`;
+      return moveQueue(target);
     },
   };
+}
+
+/** Puts the queue that was copied into that of Postfix, which must be down. */
+export async function moveQueue(host: MailHost): Promise<string> {
+  const directory = await spool(host);
+  const count = await left(host, `${host.folder}/queue`, directory);
+  await host.edit('queue-release', [directory], { purpose: 'release the queue' });
+  return `${count} messages`;
+}
+
+async function isMoved(host: MailHost): Promise<boolean> {
+  return (await left(host, `${host.folder}/queue`, await spool(host))) === 0;
 }
 
 /** From here on it may hold mail that the other has not: rollback must bring it back. */
@@ -92,13 +97,23 @@ async function spool(host: MailHost): Promise<string> {
   return (await demandPostfix(host)).parameters.get('queue_directory') ?? '/var/spool/postfix';
 }
 
+/** Messages in a queue, with those that lie between two file systems since a move was cut off. */
 async function countFiles(host: MailHost, directory: string): Promise<number> {
+  return left(host, directory, directory);
+}
+
+/** What is still to be moved: the messages in `from`, and those that lie in `to` half-way. */
+async function left(host: MailHost, from: string, to: string): Promise<number> {
   const result = await host.read(
     script(
       `for queue in maildrop incoming active deferred hold; do
          if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -printf x; fi
+       done
+       shift
+       for folder; do
+         if [ -d "$folder/${betweenQueues}" ]; then find "$folder/${betweenQueues}" -type f -name '*%*' -printf x; fi
        done`,
-      [directory],
+      [from, ...new Set([from, to])],
       { purpose: 'count the queue files' },
     ),
   );

@@ -46,6 +46,10 @@ done
 for path in /etc/courier /usr/lib/courier; do
   if [ -e "$path" ]; then say courier "$path"; break; fi
 done
+if command -v postconf >/dev/null && [ "$(postconf -h multi_instance_enable 2>/dev/null)" = yes ]; then
+  others=$(postconf -h multi_instance_directories 2>/dev/null)
+  if [ -n "$others" ]; then say instances "$others"; fi
+fi
 if command -v doveconf >/dev/null; then
   settings=$(doveconf -n 2>/dev/null | grep -v '^#' || :)
   case $settings in *mail_replica*|*replication*) say dsync 'doveconf: mail_replica or replication' ;; esac
@@ -74,6 +78,10 @@ const kinds: Readonly<Record<string, readonly [name: string, cure: string]>> = {
   dsync: [
     'dsync replication',
     'end the replication first: mail that comes in from the other replica would change a frozen store',
+  ],
+  instances: [
+    'several instances of Postfix',
+    'this suite holds and moves the queue of the first one only, and mail in the others would stay behind: bring them together in one, or move it by hand',
   ],
   mail_crypt: ['mail_crypt', 'decrypt the mail first: without its keys NEW could not read it'],
 };
