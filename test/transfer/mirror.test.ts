@@ -326,20 +326,26 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ listed: 0 });
   });
 
-  it.each([
-    ['is gone', ''],
-    ['is a symbolic link', 'ln -s nowhere "$mailbox"'],
-    ['is a file', 'echo text >"$mailbox"'],
-    ['is another folder', 'mkdir "$mailbox"'],
-  ])('puts right a mailbox of many that tar brought, and that %s since', async (_, change) => {
-    const mailbox = message('example.org', 'carl');
-    mkdirSync(join(mailbox, 'cur'), { recursive: true });
-    writeFileSync(join(mailbox, 'cur/1700000000.M0.host:2,'), 'carl');
-    const text = `case $1 in -c) rm -r "$mailbox"; ${change || ':'} ;; esac`;
-    await withTar(`mailbox='${mailbox}'\ntar "$@"\n${text}`, async () => {
-      expect(await pass()).toMatchObject({ tar: 3 });
+  describe.each([
+    ['a mailbox of a folder of many', 'example.org/carl'],
+    ['a folder of mailboxes', 'example.org'],
+  ])('%s that tar brought', (_what, entry) => {
+    it.each([
+      ['is gone', ''],
+      ['is a symbolic link', 'ln -s nowhere "$entry"'],
+      ['is a file', 'echo text >"$entry"'],
+      ['is another folder', 'mkdir "$entry"'],
+    ])('is put right when it %s since', async (_change, change) => {
+      mkdirSync(message('example.org', 'carl/cur'), { recursive: true });
+      writeFileSync(message('example.org', 'carl/cur/1700000000.M0.host:2,'), 'carl');
+      const script = `tar "$@"
+        entry='${join(source.root, entry)}'
+        case $1 in -c) mv "$entry" '${join(mirror.temporary, 'aside')}'; ${change || ':'} ;; esac`;
+      await withTar(script, async () => {
+        expect(await pass()).toMatchObject({ tar: 3 });
+      });
+      expect(await pass()).toMatchObject({ sent: 0 });
     });
-    expect(await pass()).toMatchObject({ sent: 0 });
   });
 
   it('goes over a connection that was opened before the changes', async () => {
