@@ -63,6 +63,19 @@ async function pass(): Promise<Readonly<Record<string, number>>> {
   return counts;
 }
 
+/** With a shell script in the place of tar, at both ends; in it `tar` is the real one. */
+async function withTar(script: string, work: () => Promise<void>): Promise<void> {
+  const folder = join(mirror.temporary, 'bin');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'tar'), `#!/bin/sh\nPATH=\${PATH#*:}\n${script}\n`, { mode: 0o755 });
+  vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
+  try {
+    await work();
+  } finally {
+    vi.unstubAllEnvs();
+  }
+}
+
 describe('a pass', () => {
   it('looks only at what changed since the last one', async () => {
     expect(await pass()).toMatchObject({ tar: 2, sent: 0, renamed: 0 });
@@ -194,17 +207,9 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ tar: 2 });
     rmSync(target.root, { recursive: true });
     // Its own process reads nothing, as if all was gone.
-    const folder = join(mirror.temporary, 'bin');
-    mkdirSync(folder);
-    writeFileSync(join(folder, 'tar'), `#!/bin/sh\nPATH=\${PATH#*:}\ncat | tar "$@"\n`, {
-      mode: 0o755,
-    });
-    vi.stubEnv('PATH', `${folder}:${process.env['PATH']}`);
-    try {
+    await withTar('cat | tar "$@"', async () => {
       expect(await pass()).toMatchObject({ tar: 2 });
-    } finally {
-      vi.unstubAllEnvs();
-    }
+    });
   });
 
   it('lists everything when the clock was set since', async () => {
@@ -311,6 +316,36 @@ describe('a pass', () => {
     const counts = await pass();
     expect(counts).toMatchObject({ tar: 2, listed: 1 });
     expect(await pass()).toMatchObject({ listed: 0 });
+  });
+
+  it('looks at no mailbox twice that tar brought to a folder of many', async () => {
+    for (const user of ['carl', 'dora'])
+      mkdirSync(message('example.org', `${user}/cur`), { recursive: true });
+    // The store and the folder of the domain.
+    expect(await pass()).toMatchObject({ tar: 4, listed: 2 });
+    expect(await pass()).toMatchObject({ listed: 0 });
+  });
+
+  describe.each([
+    ['a mailbox of a folder of many', 'example.org/carl'],
+    ['a folder of mailboxes', 'example.org'],
+  ])('%s that tar brought', (_what, entry) => {
+    it.each([
+      ['is gone', ''],
+      ['is a symbolic link', 'ln -s nowhere "$entry"'],
+      ['is a file', 'echo text >"$entry"'],
+      ['is another folder', 'mkdir "$entry"'],
+    ])('is put right when it %s since', async (_change, change) => {
+      mkdirSync(message('example.org', 'carl/cur'), { recursive: true });
+      writeFileSync(message('example.org', 'carl/cur/1700000000.M0.host:2,'), 'carl');
+      const script = `tar "$@"
+        entry='${join(source.root, entry)}'
+        case $1 in -c) mv "$entry" '${join(mirror.temporary, 'aside')}'; ${change || ':'} ;; esac`;
+      await withTar(script, async () => {
+        expect(await pass()).toMatchObject({ tar: 3 });
+      });
+      expect(await pass()).toMatchObject({ sent: 0 });
+    });
   });
 
   it('goes over a connection that was opened before the changes', async () => {

@@ -166,10 +166,11 @@ sub read_items {
     return @items;
 }
 
-# The path of a folder of an item; '' is its root. "/." because the root may be a symbolic link.
+# The path of a folder of an item; '' is its root. "/." because the root may be a symbolic link; always, so
+# that a path and the one made of the folder above it are the same text.
 sub full {
     my ($item, $folder) = @_;
-    return $folder eq '' ? "$item->{root}/." : "$item->{root}/$folder";
+    return $folder eq '' ? "$item->{root}/." : "$item->{root}/./$folder";
 }
 
 sub parent { my ($above) = $_[0] =~ m{^(.*)/}s; return $above // '' }

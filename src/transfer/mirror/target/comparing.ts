@@ -153,6 +153,7 @@ sub temporary { return "$_[0]/.mail-cutover.$$." . $temporaries++ }
 sub vacate_folder {
     my ($path) = @_;
     my $aside = temporary(parent($path));
+    forget_folder($path);
     rename $path, $aside or die "can't move $path: $!\n";
     for my $inside (grep { index($_, "$path/") == 0 } keys %pooled) {
         my $offer = delete $pooled{$inside};
@@ -220,11 +221,13 @@ sub vacate {
     $pooled{$offer->[0]} = $offer;
 }
 
+sub forget_folder { my ($path) = @_; delete @$_{$path} for \%is_real, \%is_fresh, \%touched, \%set_last }
+
 sub remove_tree {
     my ($path) = @_;
     look($path) or return;
     if (found_kind($stat) ne 'd') { unlink $path or die "can't remove $path: $!\n"; $did{removed}++; return }
-    delete @$_{$path} for \%is_real, \%is_fresh, \%touched, \%set_last;
+    forget_folder($path);
     opendir(my $handle, $path) or die "can't read $path: $!\n";
     my @names = grep { $_ ne '.' && $_ ne '..' } readdir $handle;
     closedir $handle;

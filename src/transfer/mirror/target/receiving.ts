@@ -1,7 +1,7 @@
 /** The mirror program on the target: what it takes from the source, and the folders that it makes. */
 export const receiving = String.raw`# --- the target -----------------------------------------------------------------------------------
 my @owners;
-my (%is_real, %is_fresh, %touched, %set_last);     # by path of a folder; fresh: made in this pass
+my (%is_real, %is_fresh, %touched, %set_last);     # by path of a folder; fresh: made in this pass, and empty
 my (%links, $single);                   # link groups: [links on the source, paths...]
 my (@requested, @batch, @answer, $folders_in_batch, %pool, %pooled, @doomed);
 my %did = map { $_ => 0 } qw(renamed removed linked made fixed);
@@ -86,9 +86,10 @@ sub make_root {
     umask $mask;
 }
 
-# Before the first change in a folder: its mtime comes back at the end, unless the source's is set.
+# Before a change in a folder: its mtime comes back at the end, unless the source's is set.
 sub touch_folder {
     my ($path) = @_;
+    delete $is_fresh{$path}; # tar may bring to it what has gone since, or is something else
     return if exists $touched{$path};
     look($path) or return;
     $touched{$path} = [(fields())[8, 9]];
