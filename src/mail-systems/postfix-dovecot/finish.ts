@@ -93,7 +93,7 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
     old,
     context.migration.freeze.mode === 'hold'
       ? 'Run drain again, then finish. OLD goes on sending it to NEW'
-      : 'Somebody started Postfix there by hand, and nothing sends this mail on. Run rollback, which delivers it on OLD, or send it to NEW yourself',
+      : 'A program on OLD handed it in after the queue was copied, or somebody started Postfix there by hand, and nothing sends it on. Hand it in on NEW yourself and delete it on OLD, or run rollback, which delivers it on OLD',
   );
   await stopUnits(old, finishedGroup, units);
   await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
