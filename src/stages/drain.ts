@@ -34,7 +34,7 @@ export async function drain(context: StageContext): Promise<Stage> {
 
 async function untilQuiet(context: StageContext): Promise<string> {
   const { old, migration, system, log } = context;
-  if (migration.freeze.mode === 'stop') return 'OLD is down: nothing can have come';
+  if (migration.freeze.mode === 'stop') return leftOver(context);
   const quiet = migration.options['drain-quiet-seconds'];
   let quietSince = performance.now();
   let most = 0;
@@ -55,6 +55,20 @@ async function untilQuiet(context: StageContext): Promise<string> {
     await sleep(pollSeconds * 1000);
   }
   return `OLD's queue was empty for ${quiet} s${most > 0 ? `; up to ${most} messages had waited` : ''}`;
+}
+
+/**
+ * `stop`: OLD's queue was copied, but programs on OLD may go on handing mail in. No failure: another drain would
+ * find the same, NEW serves, and `finish` refuses as long as any lies there.
+ */
+async function leftOver(context: StageContext): Promise<string> {
+  const { old, system, log } = context;
+  const { messages } = await system.queue(old, context);
+  if (messages === 0)
+    return 'OLD is down, and nothing has come into its queue since that was copied';
+  const text = `${messages} messages came into the queue of OLD after it was copied, and nothing sends them on: hand them in on NEW yourself (\`postqueue -p\` on OLD lists them, \`postcat -q ID\` shows one) and delete them on OLD, or finish will refuse`;
+  log.warning(`${old.label}: ${text}`);
+  return text;
 }
 
 async function caches(context: StageContext): Promise<string> {

@@ -27,6 +27,8 @@ const carl = 'carl';
 let here: Scene;
 const ids: string[] = [];
 let away = '';
+/** Was handed in on OLD while that was stopped. */
+let handedIn = '';
 let seen = '';
 
 beforeAll(async () => {
@@ -107,9 +109,35 @@ test('clients that come to a stopped OLD reach NEW by POP3 and on the web; mail 
   await expect(send(here, 'old', user)).rejects.toThrow('ECONNREFUSED');
 });
 
+test('drain tells of mail that programs on a stopped OLD hand in, and how it gets to NEW', {
+  timeout: 240_000,
+}, async () => {
+  const { lab, migration } = here;
+  const recipient = virtualUser(6);
+  const handIn = 'sendmail -i -f "$1" "$1"';
+  const [moved = '', left = ''] = ['moved', 'left'].map((name) => `<${name}@elsewhere.example>`);
+  for (const id of [moved, left])
+    await lab
+      .host('old')
+      .mustSh(handIn, [recipient], { stdin: `Message-ID: ${id}\nSubject: cron\n\nx\n` });
+  const drained = await migration.must('drain');
+  expect(drained.log).toContain('2 messages came into the queue of OLD after it was copied');
+  // As docs/troubleshooting.md has it.
+  const text = await lab.host('old').mustSh(
+    `id=$(grep -rlF -- "$1" /var/spool/postfix/maildrop); id=\${id##*/}
+     postcat -bh -q "$id"; postsuper -d "$id" maildrop`,
+    [moved],
+  );
+  await lab.host('new').mustSh(handIn, [recipient], { stdin: text });
+  await arrived(here, 'new', moved);
+  expect([await queued(here, 'old', moved), await queued(here, 'old', left)]).toEqual([0, 1]);
+  ids.push(moved);
+  handedIn = left;
+});
+
 test('brings back what NEW got and what was changed there', { timeout: 240_000 }, async () => {
   const { lab, migration } = here;
-  const [early = ''] = ids.splice(0);
+  const early = ids.shift() ?? '';
   await lab.host('new').mustSh(usersOnNew, [carl]);
   await lab.host('old').mustSh('usermod -a -G sudo bert');
   const was = { anna: await hashOf('old', 'anna'), bert: await hashOf('old', 'bert') };
@@ -124,6 +152,9 @@ test('brings back what NEW got and what was changed there', { timeout: 240_000 }
   const result = await migration.must('rollback');
   expect(result.outputs.state).toBe('rolled-back');
   for (const id of ids) expect([id, await copies(here, 'old', id)]).toEqual([id, 1]);
+  await arrived(here, 'old', handedIn);
+  expect(await copies(here, 'old', handedIn)).toBe(1);
+  ids.push(handedIn);
   expect(await lab.host('old').mustSh(view, [user])).toBe(seen);
   expect(await lab.host('old').mustSh('cat "$1"', [usersFile])).toContain('{PLAIN}other');
   expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);

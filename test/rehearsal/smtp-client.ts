@@ -83,6 +83,11 @@ export class SmtpConnection {
     });
   }
 
+  /** Sends the beginning of a message after a 354: whole lines. `body` sends the rest. */
+  part(message: Buffer): Promise<void> {
+    return this.#write(doubleDots(message));
+  }
+
   /**
    * Sends a message after a 354, with dots doubled (RFC 5321 section 4.5.2). `onFinalDot` is called
    * just before the line that ends it: from then on the server may have taken the message.
@@ -90,13 +95,7 @@ export class SmtpConnection {
   async body(message: Buffer, onFinalDot: () => void): Promise<Reply> {
     const text = doubleDots(message);
     const end = text.subarray(-2).equals(CRLF) ? '.\r\n' : '\r\n.\r\n';
-    await new Promise<void>((resolve, reject) => {
-      const gone = this.#gone;
-      if (gone) return reject(gone);
-      this.#socket.write(text, (error) =>
-        error ? reject(new SmtpGone(`${this.#name()} hung up in mid-message`)) : resolve(),
-      );
-    });
+    await this.#write(text);
     const reply = this.#reply();
     onFinalDot();
     if (!this.#gone) this.#socket.write(end);
@@ -115,6 +114,16 @@ export class SmtpConnection {
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  #write(text: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const gone = this.#gone;
+      if (gone) return reject(gone);
+      this.#socket.write(text, (error) =>
+        error ? reject(new SmtpGone(`${this.#name()} hung up in mid-message`)) : resolve(),
+      );
+    });
   }
 
   #reply(): Promise<Reply> {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -23,6 +24,7 @@ import { waitFor } from '../lab/process.ts';
 import { domains, network, outside, password, special, virtualUser } from '../lab/world.ts';
 import { SmtpConnection, SmtpGone } from '../rehearsal/smtp-client.ts';
 import { answerFor, dialogue } from './ground.ts';
+import { endMilter, milterWaits, releaseMilter, startMilter } from './slow-milter.ts';
 
 /*
  * OLD has given service away and still gets mail and clients. It refuses a recipient only when NEW
@@ -273,8 +275,47 @@ test('drain says who comes, and carries no port at which NEW trusts OLD', {
     ]);
 });
 
+/**
+ * A client of OLD in mid-message. Its smtpd(8) keeps the options that it began with, whatever Postfix
+ * loads meanwhile.
+ */
+async function slowClient(to: string) {
+  const id = `<${randomUUID()}@elsewhere.example>`;
+  const open = async () => {
+    // Longer than smtpd(8) waits: it is not the client that hangs up.
+    const { smtp } = await SmtpConnection.open({
+      address: network.old.v4,
+      port: 25,
+      timeout: 600_000,
+    });
+    await smtp.command('EHLO stranger.example');
+    await smtp.command('MAIL FROM:<post@elsewhere.example>');
+    await smtp.command(`RCPT TO:<${to}>`);
+    expect(await smtp.command('DATA')).toMatchObject({ code: 354 });
+    await smtp.part(Buffer.from(`Message-ID: ${id}\r\nSubject: slow\r\n\r\nfirst line\r\n`));
+    return smtp;
+  };
+  /** Sends the rest. False if it was hung up on before the reply. */
+  const end = async (smtp: SmtpConnection) => {
+    try {
+      const reply = await smtp.body(Buffer.from('last line\r\n'), () => undefined);
+      expect(reply).toMatchObject({ code: 250 });
+      return true;
+    } catch (error) {
+      if (error instanceof SmtpGone) return false;
+      throw error;
+    } finally {
+      smtp.close();
+    }
+  };
+  const first = await open();
+  return { id, end: () => end(first), again: async () => end(await open()) };
+}
+
 /** What clients see of a mailbox: UIDs, flags, keywords. The dates of saving stay behind with the indexes. */
 const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
+const lastLook = 'Take back what OLD was still accepting for NEW';
+
 /** A stand-in: Dovecot on NEW says that it is of another series. */
 const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
 #!/bin/sh
@@ -283,7 +324,7 @@ END
 chmod 755 /usr/local/sbin/dovecot`;
 
 test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot stay away', {
-  timeout: 240_000,
+  timeout: 300_000,
 }, async () => {
   const { lab, migration } = here;
   const user = virtualUser(2);
@@ -298,15 +339,21 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   await lab.host('new').mustSh('postconf -e message_size_limit=600; postfix reload');
   const waiting = await send(here, 'old', virtualUser(3), 'b'.repeat(900));
   await waitFor('it waits', 60, async () => (await queued(here, 'old', waiting)) === 1);
-  // A client whose session began before keeps its smtpd(8), which marks all mail for NEW.
-  const { smtp } = await SmtpConnection.open({
-    address: network.old.v4,
-    port: 25,
-    timeout: 60_000,
-  });
-  await smtp.command('EHLO stranger.example');
-  const back = await migration.must('rollback');
-  await expect(smtp.command('MAIL FROM:<post@elsewhere.example>')).rejects.toThrow(SmtpGone);
+  await lab.host('old').mustSh(startMilter);
+  const slow = await slowClient(virtualUser(5));
+  const judged = await slowClient(virtualUser(5));
+  const judging = judged.end();
+  await waitFor('it is judged', 60, async () => (await lab.host('old').sh(milterWaits)).code === 0);
+  let released: Promise<string> | undefined;
+  const onLine = (line: string) => {
+    if (line === `== ${lastLook}`) released ??= lab.host('old').mustSh(releaseMilter);
+  };
+  const back = await migration.must('rollback', {}, { onLine });
+  expect(released).toBeDefined();
+  await released;
+  // OLD has that message as a whole, whether or not it could still say so: it is not sent again.
+  await judging;
+  if (!(await slow.end())) expect(await slow.again()).toBe(true);
   expect(back.log).toContain('dovecot.mailbox.log* stay on NEW');
   expect(await lab.host('old').mustSh(index)).toBe(indexBefore);
   expect(await lab.host('old').mustSh(view, [user])).toBe(seen);
@@ -314,6 +361,13 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   await lab.host('new').mustSh('postconf -e message_size_limit=52428800; postfix reload');
   expect([await serves(here, 'old'), await serves(here, 'new')]).toEqual([true, false]);
   expect(await queued(here, 'old', waiting)).toBe(0);
+  for (const { id } of [slow, judged]) {
+    await arrived(here, 'old', id);
+    for (const side of ['old', 'new'] as const)
+      await waitFor(`it left ${side}`, 30, async () => (await queued(here, side, id)) === 0);
+    expect(await copies(here, 'old', id)).toBe(1);
+  }
+  await lab.host('old').mustSh(endMilter);
   await waitFor('it left NEW', 30, async () => (await queued(here, 'new', away)) === 0);
   expect(await queued(here, 'old', away)).toBe(1);
   // All but the doors for what still comes to NEW, which themselves filter nothing.

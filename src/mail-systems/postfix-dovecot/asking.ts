@@ -1,3 +1,4 @@
+import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
@@ -147,11 +148,47 @@ export async function takeBackLate(host: MailHost, { migration }: MailContext): 
     what: 'nothing is being sent to the other host',
     cure: 'Look at the mail log, then run this stage again',
   });
+  return takeBack(host, late);
+}
+
+async function takeBack(host: MailHost, late: string): Promise<string> {
   const result = await host.change(
     script(requeue, [late], { timeout: 3600, purpose: 'take back what waits for the other host' }),
   );
   return result.stdout.toString('utf8').trim();
 }
+
+/**
+ * Once more, when the host serves: cleanup(8) may have had a whole marked message when its smtpd(8) was ended, and
+ * a milter may take minutes to judge it. Nobody is kept waiting for that now.
+ */
+export function lastLateStep({ old, migration }: MailContext): Step {
+  return {
+    id: 'take-back-late',
+    title: 'Take back what OLD was still accepting for NEW',
+    done: async () => false,
+    do: async () => {
+      const { late } = names(migration);
+      await waitUntilNothing(old, unfinished, {
+        args: [late],
+        seconds: judgingSeconds,
+        what: 'no message is being accepted for the other host',
+        cure: 'A milter hangs: look at it, then run this stage again',
+      });
+      return takeBack(old, late);
+    },
+  };
+}
+
+/** A milter's longest time for a message by default (postconf(5), milter_content_timeout), and some more. */
+const judgingSeconds = 330;
+
+/** Prints the queue files whose filter is `$1` and which cleanup(8) has not finished: those are not executable. */
+const unfinished = String.raw`
+find "$(postconf -h queue_directory)/incoming" -ignore_readdir_race -type f ! -perm -u+x |
+while read -r file; do
+  if postcat -e "$file" 2>/dev/null | grep -q "^content_filter: $1:"; then printf '%s\n' "$file"; fi
+done`;
 
 /** How long a client may go on with a session that began before. */
 const farewellSeconds = 10;

@@ -8,7 +8,7 @@ import { carriedPorts } from './carry.ts';
 import { fence, fenced, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
 import { countQueue } from './queue.ts';
-import { waitUntilNothing } from './waiting.ts';
+import { untilPostfixIsDown } from './waiting.ts';
 
 /** OLD is closed for good, and what carried late mail is taken away on both hosts. */
 export function finishSteps(context: MailContext): readonly Step[] {
@@ -93,14 +93,10 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
     old,
     context.migration.freeze.mode === 'hold'
       ? 'Run drain again, then finish. OLD goes on sending it to NEW'
-      : 'Somebody started Postfix there by hand, and nothing sends this mail on. Run rollback, which delivers it on OLD, or send it to NEW yourself',
+      : 'A program on OLD handed it in after the queue was copied, or somebody started Postfix there by hand, and nothing sends it on. Hand it in on NEW yourself and delete it on OLD, or run rollback, which delivers it on OLD',
   );
   await stopUnits(old, finishedGroup, units);
-  await waitUntilNothing(old, 'if postfix status 2>/dev/null; then echo postfix; fi', {
-    seconds: 60,
-    what: 'Postfix is down',
-    cure: 'Look at `systemctl status postfix@-` on OLD',
-  });
+  await untilPostfixIsDown(old);
   try {
     await demandEmptyQueue(old, 'OLD runs again; run drain, then finish');
   } catch (error) {

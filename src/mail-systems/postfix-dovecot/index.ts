@@ -10,6 +10,7 @@ import {
 } from '../mail-system.ts';
 import { latestAccountsStep, notePasswordsStep, returnAccountsStep } from './accounts-along.ts';
 import { activateSteps, forwardSteps } from './activate.ts';
+import { lastLateStep } from './asking.ts';
 import { callersSteps } from './callers.ts';
 import { carrySteps } from './carry.ts';
 import { checks } from './checks.ts';
@@ -83,9 +84,10 @@ export const postfixDovecot: MailSystem = {
         return callersSteps(context);
       case 'finish':
         return finishSteps(context);
-      // What still reaches OLD goes on by itself, and nothing is left to do after a rollback.
-      case 'late':
       case 'after-rollback':
+        return context.migration.freeze.mode === 'hold' ? [lastLateStep(context)] : [];
+      // What still reaches OLD goes on by itself.
+      case 'late':
         return [];
     }
   },

@@ -1,13 +1,15 @@
 import type { Step } from '../../engine/step.ts';
 import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
+import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
 import type { MailContext } from '../mail-system.ts';
 import { doorSteps } from './door.ts';
 import { fence, fenced, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, milterUnits, postfixUnits } from './names.ts';
 import { missingOwners } from './owners.ts';
-import { waitUntilNothing } from './waiting.ts';
+import { countQueue } from './queue.ts';
+import { untilPostfixIsDown, waitUntilNothing } from './waiting.ts';
 
 const fencedUnits = [...dovecotUnits, ...postfixUnits, ...milterUnits];
 
@@ -68,12 +70,28 @@ function afterReturn(context: MailContext, fencing: readonly string[]): readonly
       title: 'Take away what an earlier rollback left on both hosts',
       done: async () => !(await has(target, 'frozen')) && !(await has(old, 'undo/door')),
       do: async () => {
+        if (await has(target, 'forwarding')) await demandNothingCame(target);
         await target.edit('dismantle', [], { purpose: 'end the forward of NEW' });
         await old.edit('undo', ['door'], { purpose: 'take the door of OLD down' });
         return undefined;
       },
     },
   ];
+}
+
+/** Its port 25 was open until it was fenced: what came by then must not stay without a way to OLD. */
+async function demandNothingCame(target: MailHost): Promise<void> {
+  const count = await countQueue(target);
+  if (count === 0) return;
+  await liftFence(target);
+  throw new UserError(
+    `${target.label}: mail came to it in the moment when it was closed (messages: ${count}), so it sends on to OLD again. Run prepare again; OLD goes on serving`,
+  );
+}
+
+async function liftFence(target: MailHost): Promise<void> {
+  await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
+  await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
 }
 
 /** NEW is closed: nothing serves, delivers, or starts at boot, and whoever logs in is told. */
@@ -93,17 +111,10 @@ export function fenceSteps(
         await stopUnits(target, 'fence', units);
         await target.edit('put', ['fenced'], { stdin: new Date().toISOString() });
         await fence(target, 'fence', 'fenced', context, units);
-        await waitUntilNothing(target, 'if postfix status 2>/dev/null; then echo postfix; fi', {
-          seconds: 60,
-          what: 'Postfix is down',
-          cure: 'Look at `systemctl status postfix@-` on NEW',
-        });
+        await untilPostfixIsDown(target);
         return undefined;
       },
-      undo: async () => {
-        await target.edit('remove', ['fenced']);
-        await target.edit('undo', ['fence']);
-      },
+      undo: () => liftFence(target),
     },
   ];
 }

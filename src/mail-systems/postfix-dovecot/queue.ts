@@ -120,7 +120,7 @@ async function left(host: MailHost, from: string, to: string): Promise<number> {
   return result.stdout.length;
 }
 
-/** postqueue(1) -j: one JSON object a line and message. */
+/** postqueue(1) -j: one JSON object a line and message. Where Postfix is down the files count, whatever their age. */
 export async function queueStatus(host: MailHost): Promise<QueueStatus> {
   const result = await host.read(
     script(
@@ -132,6 +132,7 @@ export async function queueStatus(host: MailHost): Promise<QueueStatus> {
       },
     ),
   );
+  if (result.code === 44) return { messages: await countQueue(host), oldestSeconds: 0 };
   const [now = '0', ...lines] = result.stdout.toString('utf8').trim().split('\n');
   const arrivals = lines
     .filter((line) => line !== '')
