@@ -28,6 +28,7 @@ beforeEach(async () => {
   appendFault = undefined;
   let content = '';
   const host: HostFiles = {
+    name: 'old',
     label: 'OLD',
     read: async () => Buffer.from(content),
     write: async (_, text) => {
@@ -36,6 +37,7 @@ beforeEach(async () => {
     append: async (_, text) => {
       if (appendFault) throw appendFault;
       content += text;
+      return [];
     },
     remove: async () => undefined,
     takeLock: async () => ({ number: 1 }),
