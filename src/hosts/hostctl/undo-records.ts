@@ -96,7 +96,9 @@ sums_now() { ( sum_up_now "$@" ) 2>/dev/null || :; }
 sum_up_now() { # GROUP RECORD...: changes the folder
   of=$1; shift
   cd -- "$base/undo/$of" || return 1
-  work="$base/.sums.$$"
+  # In memory, where there is room even on a full disk.
+  work="/run/mail-cutover-sums.$$"
+  [ -w /run ] || work="$base/.sums.$$"
   folders=
   for each; do folders="$folders $work/$each"; done
   [ "$#" -gt 0 ] || return 0
