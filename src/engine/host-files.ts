@@ -3,6 +3,8 @@
  * knows nothing else of hosts.
  */
 export interface HostFiles {
+  /** As the journal names it: "old". */
+  readonly name: string;
   /** For messages: "OLD (192.0.2.1)". */
   readonly label: string;
   /** Undefined when the file does not exist. */
@@ -10,8 +12,16 @@ export interface HostFiles {
   /** Whole or not at all, and on disk when it returns. */
   write(name: string, content: string): Promise<void>;
   remove(name: string): Promise<void>;
-  /** Appends durably, if the file is `expectedBytes` long; else throws. */
-  append(name: string, content: string, expectedBytes: number): Promise<void>;
+  /**
+   * Appends durably, if the file is `expectedBytes` long; else throws. Answers what has become of undo
+   * records there since `heard`, the last line of an answer before; everything where there is no such line.
+   */
+  append(
+    name: string,
+    content: string,
+    expectedBytes: number,
+    heard: string,
+  ): Promise<readonly string[]>;
   /**
    * Takes or renews the host's lock for `holder`. The number is at least `minimum` and larger than
    * any before. Expiry counts by the host's own clock. `force` takes it from whoever holds it, whose

@@ -9,12 +9,16 @@ const file = 'journal.jsonl';
 /** A host in memory. `faults` are met by the appends, one each, in order. */
 class MemoryFiles implements HostFiles {
   readonly label: string;
+  readonly name: string;
+  /** What has become of undo records here. */
+  readonly undoLog: string[] = [];
   readonly files = new Map<string, Buffer>();
   faults: ('lost before' | 'lost after' | 'torn' | undefined)[] = [];
   writes = 0;
 
   constructor(label: string) {
     this.label = label;
+    this.name = label.toLowerCase();
   }
 
   async read(name: string): Promise<Buffer | undefined> {
@@ -30,7 +34,12 @@ class MemoryFiles implements HostFiles {
     this.files.delete(name);
   }
 
-  async append(name: string, content: string, expectedBytes: number): Promise<void> {
+  async append(
+    name: string,
+    content: string,
+    expectedBytes: number,
+    heard: string,
+  ): Promise<readonly string[]> {
     const fault = this.faults.shift();
     if (fault === 'lost before') throw new Error(`${this.label}: lost`);
     const have = this.files.get(name) ?? Buffer.alloc(0);
@@ -38,6 +47,7 @@ class MemoryFiles implements HostFiles {
     const added = Buffer.from(content);
     this.files.set(name, Buffer.concat([have, fault === 'torn' ? added.subarray(0, 9) : added]));
     if (fault) throw new Error(`${this.label}: lost`);
+    return this.undoLog.slice(this.undoLog.lastIndexOf(heard) + 1);
   }
 
   async takeLock(): Promise<never> {
@@ -289,6 +299,75 @@ describe('append', () => {
       ),
       { numRuns: 300 },
     );
+  });
+
+  it('tells in the next line what has become of undo records', async () => {
+    const journal = await Journal.open([old, target], origin);
+    await journal.append({ kind: 'intent', stage: 'x' });
+    old.undoLog.push('g/0000-a made 1', 'g/0001-b made 2');
+    target.undoLog.push('g/0000-a made 3');
+    await journal.append({ kind: 'outcome', stage: 'x' });
+    await journal.append({ kind: 'stage-end', stage: 'x' });
+    expect(journal.entries.map(({ undo }) => undo)).toEqual([
+      undefined,
+      undefined,
+      { old: ['g/0000-a made 1', 'g/0001-b made 2'], new: ['g/0000-a made 3'] },
+    ]);
+    expect(await Journal.read([old, target])).toEqual(journal.entries);
+  });
+
+  it('tells of each undo record once, whatever is lost and whoever goes on', async () => {
+    const fault = fc.constantFrom<(typeof old.faults)[number]>(
+      undefined,
+      'lost before',
+      'lost after',
+      undefined,
+    );
+    const act = fc.record({
+      onOld: fc.nat(2),
+      onNew: fc.nat(2),
+      faults: fc.tuple(fault, fault),
+      another: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { maxLength: 8 }), async (acts) => {
+        for (const host of [old, target]) {
+          host.files.clear();
+          host.undoLog.length = 0;
+          host.faults = [];
+        }
+        const add = (host: MemoryFiles, count: number) => {
+          for (let left = count; left > 0; left -= 1)
+            host.undoLog.push(`g/0000-x made ${host.undoLog.length}`);
+        };
+        let journal = await Journal.open([old, target], origin);
+        for (const { onOld, onNew, faults, another } of acts) {
+          add(old, onOld);
+          add(target, onNew);
+          [old.faults, target.faults] = [[faults[0]], [faults[1]]];
+          await journal.append({ kind: 'note', stage: 'x' }).catch(() => undefined);
+          [old.faults, target.faults] = [[], []];
+          if (another) journal = await Journal.open([old, target], origin);
+        }
+        await journal.append({ kind: 'note', stage: 'x' });
+        await journal.append({ kind: 'note', stage: 'x' });
+        const entries = await Journal.read([old, target]);
+        for (const host of [old, target])
+          expect(entries.flatMap(({ undo }) => undo?.[host.name] ?? [])).toEqual(host.undoLog);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('tells all anew where a host was set up again', async () => {
+    const journal = await Journal.open([old], origin);
+    old.undoLog.push('g/0000-a made 1');
+    await journal.append({ kind: 'note', stage: 'x' });
+    await journal.append({ kind: 'note', stage: 'x' });
+    old.undoLog.splice(0, 1, 'g/0000-b made 2');
+    await journal.append({ kind: 'note', stage: 'x' });
+    await journal.append({ kind: 'note', stage: 'x' });
+    expect(journal.entries.at(-1)?.undo).toEqual({ old: ['g/0000-b made 2'] });
   });
 
   it('fails when a line was cut off, and the next run goes on', async () => {

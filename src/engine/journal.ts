@@ -24,6 +24,12 @@ export interface EntryData {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
+/**
+ * What had become of undo records on each host when the line before was written, and is in no earlier line:
+ * "GROUP/NNNN-NAME made SHA256", or "gone" with what it held by then, "GROUP/*" when its group is gone. See `report/undo-records.ts`.
+ */
+export type UndoNews = Readonly<Record<string, readonly string[]>>;
+
 export interface Entry extends EntryData, Run {
   /** 1, 2, 3 … */
   readonly seq: number;
@@ -31,6 +37,7 @@ export interface Entry extends EntryData, Run {
   readonly time: string;
   readonly lock: number;
   readonly planDigest: string;
+  readonly undo?: UndoNews;
   /** SHA-256 of the line before; of the empty string for the first. */
   readonly prev: string;
   /** SHA-256 of this line without this field, so that an edit of the last line is told too. */
@@ -49,6 +56,9 @@ export class Journal {
   readonly #entries: Entry[];
   /** A line that was given to the hosts, and not all of them said that they have it. */
   #unsettled: string | undefined;
+  /** Of each host what the next line will tell, and the last that was heard. */
+  readonly #news = new Map<string, readonly string[]>();
+  readonly #heard = new Map<string, string>();
   readonly #origin: { readonly run: Run; readonly lock: number; readonly planDigest: string };
 
   private constructor(
@@ -60,6 +70,8 @@ export class Journal {
     this.#lines = [...lines];
     this.#entries = lines.map((line) => JSON.parse(line) as Entry);
     this.#origin = origin;
+    for (const { undo = {} } of this.#entries)
+      for (const [name, lines] of Object.entries(undo)) this.#heard.set(name, lines.at(-1) ?? '');
   }
 
   /** Reads the journal without changing a host. */
@@ -101,8 +113,10 @@ export class Journal {
       ...this.#origin.run,
       planDigest: this.#origin.planDigest,
       ...data,
+      ...(this.#news.size > 0 ? { undo: Object.fromEntries(this.#news) } : {}),
       prev: sha256(this.#lines.at(-1) ?? ''),
     };
+    this.#news.clear();
     await this.#put(sealed(entry));
   }
 
@@ -112,17 +126,27 @@ export class Journal {
     const whole = `${text(this.#lines)}${line}\n`;
     // All have ended before a failure is told, so that nothing is still under way then.
     const results = await Promise.allSettled(
-      this.#hosts.map((host) =>
-        host.append(file, `${line}\n`, bytes).catch(async (error: unknown) => {
-          // The reply may have been lost after the line was written.
+      this.#hosts.map(async (host) => {
+        try {
+          const heard = this.#heard.get(host.name) ?? '';
+          this.#hear(host.name, await host.append(file, `${line}\n`, bytes, heard));
+        } catch (error) {
+          // The reply may have been lost after the line was written: the next one brings what it had to say.
           if ((await host.read(file))?.toString('utf8') !== whole) throw error;
-        }),
-      ),
+        }
+      }),
     );
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     this.#unsettled = undefined;
     this.#lines.push(line);
     this.#entries.push(JSON.parse(line) as Entry);
+  }
+
+  #hear(name: string, news: readonly string[]): void {
+    const last = news.at(-1);
+    if (last === undefined) return;
+    this.#heard.set(name, last);
+    this.#news.set(name, [...(this.#news.get(name) ?? []), ...news]);
   }
 }
 

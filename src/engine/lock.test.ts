@@ -5,6 +5,7 @@ import { takeLock } from './lock.ts';
 /** The lock of one host, in memory, by the rules that the host keeps; its clock is vitest's. */
 class LockFiles implements HostFiles {
   readonly label: string;
+  readonly name = 'old';
   number: number;
   holder = '';
   expires = 0;
@@ -50,7 +51,9 @@ class LockFiles implements HostFiles {
   async read(): Promise<undefined> {}
   async write(): Promise<void> {}
   async remove(): Promise<void> {}
-  async append(): Promise<void> {}
+  async append(): Promise<readonly string[]> {
+    return [];
+  }
 }
 
 beforeEach(() => void vi.useFakeTimers());

@@ -30,6 +30,7 @@ beforeEach(async () => {
   unsettled = undefined;
   let content = '';
   const host: HostFiles = {
+    name: 'old',
     label: 'OLD',
     read: async () => Buffer.from(content),
     write: async (_, text) => {
@@ -38,6 +39,7 @@ beforeEach(async () => {
     append: async (_, text) => {
       if (appendFault) throw appendFault;
       content += text;
+      return [];
     },
     remove: async () => undefined,
     takeLock: async () => ({ number: 1 }),

@@ -5,9 +5,16 @@ import type { MailHost } from './mail-host.ts';
 /** hostctl's exit code for a lock that somebody else holds. */
 const held = 90;
 
+/**
+ * Group, number and name of an undo record, or * for what is left of its group, what became of it, and the
+ * SHA-256 of what it held then.
+ */
+const undoLine = /^\S+\/(?:[0-9]{4}-\S+|\*) (?:made|gone) (?:[0-9a-f]{64}|-)$/;
+
 /** The engine's files, on a mail host. */
 export function migrationFiles(host: MailHost): HostFiles {
   return {
+    name: host.role,
     label: host.label,
     async read(name) {
       const result = await host.read(
@@ -24,11 +31,12 @@ export function migrationFiles(host: MailHost): HostFiles {
     async remove(name) {
       await host.edit('remove', [name], { purpose: `remove ${name}` });
     },
-    async append(name, content, expectedBytes) {
-      await host.edit('append', [name, String(expectedBytes)], {
+    async append(name, content, expectedBytes, heard) {
+      const said = await host.edit('append', [name, String(expectedBytes), heard], {
         stdin: content,
         purpose: `append to ${name}`,
       });
+      return said.split('\n').filter((line) => undoLine.test(line));
     },
     async takeLock(holder, seconds, minimum, how = {}): Promise<LockAnswer> {
       const result = await host.lockWord(

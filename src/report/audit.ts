@@ -6,6 +6,7 @@ import { auditStyle } from './audit-style.ts';
 import { downtimeSeconds } from './downtime.ts';
 import { type StageRun, secondsBetween, stageRuns, words } from './durations.ts';
 import { planNote } from './plan-difference.ts';
+import { type UndoRecord, undoRecords } from './undo-records.ts';
 
 /**
  * The page of an audit bundle. It opens by itself, offline, and is made of the journal's lines and
@@ -36,6 +37,7 @@ ${facts(entries)}
 <section aria-labelledby="steps"><h2 id="steps">Steps</h2>
 ${runs.map(stageDetails).join('\n')}
 ${between(entries, runs)}</section>
+${undoSection(undoRecords(entries))}
 </main>
 <footer><p class="soft">Times are UTC, by the clocks of the runners. Who has root on both hosts can write another journal with a chain of its own: compare the last hash with the one that an earlier bundle or a run's summary shows.</p></footer>
 <script type="application/json" id="journal">${json(lines)}</script>
@@ -150,6 +152,24 @@ function between(entries: readonly Entry[], runs: readonly StageRun[]): string {
     ]);
   if (rows.length === 0) return '';
   return `<h3>Between the stages</h3>${table('Between the stages', ['Note', 'When', 'What'], rows)}\n`;
+}
+
+/** What a way back would put in place, or has put in place; each with the sum of its file "sum". */
+function undoSection(records: readonly UndoRecord[]): string {
+  if (records.length === 0) return '';
+  const sum = (hash: string | undefined) =>
+    hash === undefined ? 'not known' : `<code>${html(hash.slice(0, 16))}…</code>`;
+  const rows = records.map(({ host, name, made, by, gone }) => [
+    html(host.toUpperCase()),
+    html(name),
+    html(by ?? 'between the runs'),
+    sum(made),
+    gone === undefined
+      ? 'is there'
+      : `gone: ${html(gone.by ?? 'between the runs')}${gone.sum === undefined || gone.sum === made ? '' : `, ${bad('changed before')} ${sum(gone.sum)}`}`,
+  ]);
+  const head = ['Host', 'Record', 'Made by', 'SHA-256', 'By now'];
+  return `<section aria-labelledby="undo"><h2 id="undo">Undo data</h2><details><summary>${records.length} records on the hosts</summary>${table('Undo data', head, rows)}</details></section>`;
 }
 
 /** What a note says, or the data that it keeps for later stages. */

@@ -100,7 +100,9 @@ describe('a bundle', () => {
   it('is whole, by its folder and by its journal alone', async () => {
     const { migration, head, evidence } = await checkBundle(folder);
     expect({ migration, head }).toEqual({ migration: 'orchard', head: sha256(lines.at(-1) ?? '') });
-    expect(evidence).toHaveLength(4);
+    expect(evidence).toHaveLength(6);
+    expect(evidence[1]).toBe('undo records: 2 were made, 2 of them undone or dropped');
+    expect(evidence[2]).toMatch(/^NEW: undo record fence\/0001-.* was changed between its making/);
     expect(evidence.at(-1)).toBe(
       'plans.json: 1 of the journal, each with the digest that was approved',
     );

@@ -6,6 +6,7 @@ import { type State, stateOf } from '../engine/states.ts';
 import { UserError } from '../errors.ts';
 import { auditPage } from './audit.ts';
 import { digestOf, recordedPlans } from './plan-difference.ts';
+import { undoneOtherwise, undoRecords } from './undo-records.ts';
 
 /** What goes into an audit bundle besides the journal and its page. */
 export interface BundleParts {
@@ -68,6 +69,11 @@ export async function checkBundle(path: string): Promise<CheckedBundle> {
   const evidence = [
     `journal: ${lines.length} lines, each holds its own hash and that of the one before; last ${head}`,
   ];
+  const undone = undoRecords(entries).filter(({ gone }) => gone !== undefined).length;
+  evidence.push(
+    `undo records: ${undoRecords(entries).length} were made, ${undone} of them undone or dropped`,
+    ...undoneOtherwise(entries),
+  );
   let migration = basename(dirname(file));
   if (folder !== undefined) {
     evidence.push(...(await checkSums(folder)));

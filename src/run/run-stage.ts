@@ -5,7 +5,9 @@ import { UserError } from '../errors.ts';
 import type { Gate } from '../github/gate.ts';
 import { runOrigin } from '../github/run.ts';
 import { ConnectionLost } from '../hosts/ssh-connection.ts';
+import { type Finding, warns } from '../mail-systems/mail-system.ts';
 import { planNote, recordedPlans } from '../report/plan-difference.ts';
+import { undoneOtherwise } from '../report/undo-records.ts';
 import { findings as allFindings } from '../stages/plan.ts';
 import { actionOf, type SteppedStage, stages } from '../stages/registry.ts';
 import { askGate, confirmedGate, refuseOpenGate } from './gates.ts';
@@ -95,12 +97,21 @@ async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Pro
     const result = { entries: journal.entries, state: after, stateBefore: now, planDigest, steps };
     return {
       ...result,
-      findings: found,
+      findings: [...found, ...undoneNow(entries, journal.entries)],
       gate,
       difference,
       ...(failure === undefined ? {} : { failure }),
     };
   });
+}
+
+/** What was put back in this run and is not what had been recorded: nothing stops for it, but it is told. */
+function undoneNow(before: readonly Entry[], now: readonly Entry[]): readonly Finding[] {
+  return undoneOtherwise(now)
+    .slice(undoneOtherwise(before).length)
+    .map((text) =>
+      warns(text, 'Compare what was put back there with a backup, and find out who changed it'),
+    );
 }
 
 /** Who runs it, who approved it, and what was approved. */

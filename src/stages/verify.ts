@@ -1,8 +1,11 @@
 import type { Step } from '../engine/step.ts';
 import { UserError } from '../errors.ts';
+import { command } from '../hosts/command.ts';
+import type { MailHost } from '../hosts/mail-host.ts';
 import { has } from '../hosts/marks.ts';
 import type { ImapAccount } from '../mail-clients/imap.ts';
 import { called } from '../mail-systems/mail-system.ts';
+import { undoDifferences } from '../report/undo-records.ts';
 import { withoutOld } from './dead.ts';
 import type { Stage, StageContext } from './stage.ts';
 import { always } from './steps.ts';
@@ -39,12 +42,34 @@ export async function verify(context: StageContext): Promise<Stage> {
               mayHandIn(context, submission),
             ),
           ]),
+      check('undo', 'What a way back would put in place is what was recorded', () =>
+        undoData(context),
+      ),
     ],
   };
 }
 
 function check(id: string, title: string, work: () => Promise<string>): Step {
   return always(id, title, work);
+}
+
+/** Whoever changed a record had root, and may have had a reason: a person must know, and judge. */
+async function undoData(context: StageContext): Promise<string> {
+  const hosts = context.dead === 'old' ? [context.new] : [context.old, context.new];
+  const sums = await Promise.all(hosts.map(undoSums));
+  const found = hosts.flatMap((host, index) =>
+    undoDifferences(context.history(), host.role, sums[index] ?? new Map()),
+  );
+  for (const text of found) context.log.warning(`${text}. Look at it there before a rollback`);
+  const count = sums.reduce((sum, { size }) => sum + size, 0);
+  return found.length > 0 ? found.join('; ') : `${count} undo records, as the journal has them`;
+}
+
+/** SHA-256 of what each undo record holds, by "GROUP/NNNN-NAME". */
+async function undoSums(host: MailHost): Promise<ReadonlyMap<string, string>> {
+  const look = command([host.hostctl, 'undo-sums'], { purpose: 'look at the undo data' });
+  const lines = (await host.read(look)).stdout.toString('utf8').split('\n').filter(Boolean);
+  return new Map(lines.map((line) => line.split(' ') as [string, string]));
 }
 
 async function owner(context: StageContext): Promise<string> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type EntryData, sealed } from '../../src/engine/journal.ts';
+import { type EntryData, sealed, type UndoNews } from '../../src/engine/journal.ts';
 import { type ApprovedPlan, digestOf } from '../../src/report/plan-difference.ts';
 
 /*
@@ -20,7 +20,8 @@ const plan: ApprovedPlan = {
 export function exampleJournal(): readonly string[] {
   const lines: string[] = [];
   let clock = Date.UTC(2026, 10, 20, 18);
-  const add = (seconds: number, data: EntryData) => {
+  const sum = (name: string) => createHash('sha256').update(name).digest('hex');
+  const add = (seconds: number, data: EntryData & { readonly undo?: UndoNews }) => {
     clock += seconds * 1000;
     const origin = { actor: 'ada', run: '1017', attempt: 1, commit: '0c4d5e6f'.repeat(5) };
     const entry = {
@@ -79,6 +80,12 @@ export function exampleJournal(): readonly string[] {
   add(0.1, { kind: 'note', stage: 'prepare', step: 'plan', data: { plan } });
   const rrset = { name: 'mail.orchard.example', type: 'A', ttl: 3600, values: [nasty] };
   add(0.1, { kind: 'note', stage: 'prepare', step: 'rrset-before', data: rrset });
+  const told = (what: string, name: string, held: string) =>
+    `fence/${name.replaceAll(' ', '_')} ${what} ${sum(held)}`;
+  const made = [told('made', '0000-stop-dovecot', 'a'), told('made', `0001-${nasty}`, 'b')];
+  const gone = [told('gone', '0000-stop-dovecot', 'a'), told('gone', `0001-${nasty}`, 'c')];
+  add(0.1, { kind: 'note', stage: 'prepare', text: 'one', undo: { new: made } });
+  add(0.1, { kind: 'note', stage: 'prepare', text: 'two', undo: { new: gone } });
   stage('transfer live', approved('mail-transfer-live', ''), [
     [312, 'Copy while OLD serves', '300 mailboxes, 9.1 GB'],
   ]);

@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { createTransport } from 'nodemailer';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verified } from '../../src/engine/journal.ts';
+import { type Entry, verified } from '../../src/engine/journal.ts';
+import { undoRecords } from '../../src/report/undo-records.ts';
 import type { Lab } from '../lab/lab.ts';
 import { waitFor } from '../lab/process.ts';
 import { startMailLab } from '../lab/profile-postfix-dovecot.ts';
@@ -173,11 +174,52 @@ test('in the freeze nothing changes a mailbox, whoever flushes', { timeout: 120_
   }
 });
 
+/** As anybody with a shell on the host can: what each undo record holds, and the sum of that. */
+async function undoData(host: 'old' | 'new'): Promise<Record<string, string>> {
+  const said = await lab.host(host).mustSh(
+    `cd "$1/undo"
+     for record in */[0-9][0-9][0-9][0-9]-*; do
+       (cd "$record" && sha256sum --status -c sum && printf '%s %s\n' "$record" "$(sha256sum < sum)")
+     done`,
+    [folder],
+  );
+  const lines = said.trim().split('\n');
+  return Object.fromEntries(lines.map((line) => line.split(' ').slice(0, 2)));
+}
+
+async function journal(): Promise<readonly Entry[]> {
+  const { stdout } = await lab.host('old').sh('cat "$1/journal.jsonl"', [folder]);
+  return verified(stdout, 'OLD').map((line) => JSON.parse(line) as Entry);
+}
+
+test('the journal names each undo record, its step, and what it holds', async () => {
+  const standing = undoRecords(await journal()).filter(({ gone }) => gone === undefined);
+  for (const host of ['old', 'new'] as const) {
+    const here = standing.filter((record) => record.host === host);
+    expect(Object.fromEntries(here.map(({ name, made }) => [name, made]))).toEqual(
+      await undoData(host),
+    );
+  }
+  const steps = new Map(standing.map(({ host, name, by }) => [`${host} ${name}`, by]));
+  const made = [...steps].filter(([name]) => name.startsWith('old freeze/'));
+  expect(made.length).toBeGreaterThan(3);
+  for (const [, by] of made) expect(by).toMatch(/^freeze, ./);
+});
+
 test('rollback in the freeze: OLD serves, and delivers what it held', {
   timeout: 120_000,
 }, async () => {
   const held = await send('old', virtualUser(6));
+  // Edited, if without an effect: it is told, and stops nothing.
+  const edited = await lab
+    .host('old')
+    .mustSh('cd "$1/undo"; echo >> "$(echo freeze/0000-*)/what"; echo freeze/0000-*', [folder]);
   const result = await migration.must('rollback');
+  expect(result.summary).toContain(`undo record ${edited.trim()} was changed between its making`);
+  const undone = undoRecords(await journal()).filter(({ name }) => name.startsWith('freeze/'));
+  expect(undone.filter(({ made, gone }) => made !== gone?.sum).map(({ name }) => name)).toEqual([
+    edited.trim(),
+  ]);
   expect(result.outputs).toMatchObject({ state: 'rolled-back', 'next-stage': 'prepare' });
   await waitFor('what was held is delivered', 60, async () => (await copies('old', held)) === 1);
   const { stdout } = await lab
@@ -205,7 +247,9 @@ test('the second attempt goes through, and late mail follows', { timeout: 240_00
     await waitFor('late mail is on NEW', 60, async () => (await copies('new', id)) === 1);
     expect(await copies('old', id)).toBe(0);
   }
-  expect((await migration.must('verify')).outputs.state).toBe('active+cut');
+  const evidence = await migration.must('verify');
+  expect(evidence.outputs.state).toBe('active+cut');
+  expect(evidence.log).toMatch(/\d+ undo records, as the journal has them/);
   expect((await migration.must('drain')).outputs['next-stage']).toBe('finish');
 });
 

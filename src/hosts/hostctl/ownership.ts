@@ -102,7 +102,12 @@ begin_forward() { # DESTINATION
 # Messages that were copied to the other host and belong to it since: they must never come back.
 drop_queue() {
   for record in "$base"/undo/*/[0-9][0-9][0-9][0-9]-*; do
-    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then forget_record "$record"; fi
+    if [ "$(cat "$record/kind" 2>/dev/null)" = queue ]; then
+      group=\${record%/*}; group=\${group##*/}
+      sums=$(sums_now "$group" "\${record##*/}")
+      forget_record "$record"
+      gone "$group" "\${record##*/}"
+    fi
   done
   rm -rf -- "$base/queue"
   durable "$base"
@@ -125,7 +130,12 @@ clean_up() { # GROUP
   rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
   if has_systemd; then systemctl daemon-reload; fi
   for group in "$base"/undo/*; do
-    if [ "\${group##*/}" != "$1" ]; then rm -rf -- "$group"; fi
+    if [ "\${group##*/}" = "$1" ]; then continue; fi
+    records=$(records_of "\${group##*/}")
+    # shellcheck disable=SC2086
+    sums=$(sums_now "\${group##*/}" $records)
+    rm -rf -- "$group"
+    for record in $records; do gone "\${group##*/}" "$record"; done
   done
   rm -rf -- "$base/queue" "$base/seal" "$base/reserve" "$base/passwords"
   durable "$base"
@@ -137,41 +147,33 @@ forget_record() { # DIRECTORY: gone as a whole, wherever this is cut off
 }
 
 undo_kind() { # GROUP KIND: only the records of one kind
-  [ -d "$base/undo/$1" ] || return 0
-  units_changed=
-  for record in $(ls -r "$base/undo/$1"); do
-    [ "$(cat "$base/undo/$1/$record/kind" 2>/dev/null)" = "$2" ] || continue
-    undo_one "$base/undo/$1/$record"
-    forget_record "$base/undo/$1/$record"
+  group=$1; wanted=$2
+  set --
+  for record in $(records_of "$group"); do
+    if [ "$(kind_of "$base/undo/$group/$record")" = "$wanted" ]; then set -- "$record" "$@"; fi
   done
+  [ "$#" -eq 0 ] || undo_records "$group" "$@"
 }
 
 undo_prefix() { # GROUP PREFIX: only the records whose names begin so, newest first
-  [ -d "$base/undo/$1" ] || return 0
-  units_changed=
-  for record in $(ls -r "$base/undo/$1"); do
-    case $record in [0-9][0-9][0-9][0-9]-"$2"*) ;; *) continue ;; esac
-    undo_one "$base/undo/$1/$record"
-    forget_record "$base/undo/$1/$record"
-    rm -rf -- "$base/undo/saved/$1-\${record#*-}"
+  group=$1; wanted=$2
+  set --
+  for record in $(records_of "$group"); do
+    case \${record#*-} in "$wanted"*) set -- "$record" "$@" ;; esac
   done
-  [ -z "$units_changed" ] || systemctl daemon-reload
+  [ "$#" -eq 0 ] || undo_records "$group" "$@"
 }
 
 undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest first
   group=$1; shift
-  [ -d "$base/undo/$group" ] || return 0
-  units_changed=
-  for record in $(ls -r "$base/undo/$group"); do
+  found=
+  for record in $(records_of "$group"); do
     for ending; do
-      case $record in
-        *-"$ending")
-          undo_one "$base/undo/$group/$record"
-          forget_record "$base/undo/$group/$record"
-          rm -rf -- "$base/undo/saved/$group-\${record#*-}" ;;
-      esac
+      case $record in *-"$ending") found="$record $found" ;; esac
     done
   done
+  # shellcheck disable=SC2086
+  [ -z "$found" ] || undo_records "$group" $found
   rmdir -- "$base/undo/$group" 2>/dev/null || :
 }
 `;

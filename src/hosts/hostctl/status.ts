@@ -19,7 +19,8 @@ status() {
   done
 }
 
-# append FILE EXPECTED-BYTES < lines: only if the file is as long as the writer believes
+# append FILE EXPECTED-BYTES [LINE] < lines: only if the file is as long as the writer believes
+# -> what has become of undo records since LINE of their log, or all of it where there is no such line
 append() {
   file="$base/$1"
   [ -e "$file" ] || : > "$file"
@@ -27,5 +28,11 @@ append() {
   [ "$have" -eq "$2" ] || die "$1 has $have bytes, not $2: somebody else wrote to it" 92
   dd of="$file" oflag=append conv=notrunc,fsync 2>/dev/null
   durable "$base"
+  if [ "$#" -gt 2 ] && [ -s "$base/undo-log" ]; then
+    LINE=$3 awk '
+      $0 == ENVIRON["LINE"] { n = 0; next }
+      { news[n++] = $0 }
+      END { for (i = 0; i < n; i++) print news[i] }' "$base/undo-log" || :
+  fi
 }
 `;

@@ -69,22 +69,43 @@ undo_group() { # GROUP: newest first, what ran last of all; a record goes when i
   group=$1
   [ -d "$base/undo/$group" ] || return 0
   units_changed=
+  others=
   set --
   for record in $(ls -r "$base/undo/$group"); do
     if [ "$(kind_of "$base/undo/$group/$record")" = unit ]; then set -- "$@" "$record"
-    else
-      undo_one "$base/undo/$group/$record"
-      mv -- "$base/undo/$group/$record" "$base/undo/$group/.undone.$record"
-      saved="$base/undo/saved/$group-\${record#*-}"
-      if [ -e "$saved" ] || [ -L "$saved" ]; then rm -rf -- "$saved"; fi
-    fi
+    else others="$others $record"; fi
+  done
+  # shellcheck disable=SC2086
+  sums=$(sums_now "$group" $others "$@")
+  for record in $others; do
+    undo_one "$base/undo/$group/$record"
+    mv -- "$base/undo/$group/$record" "$base/undo/$group/.undone.$record"
+    gone "$group" "$record"
+    saved="$base/undo/saved/$group-\${record#*-}"
+    if [ -e "$saved" ] || [ -L "$saved" ]; then rm -rf -- "$saved"; fi
   done
   [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
   # Before the start: what begins now reads what is there now, and reloading it would only hold it up.
   reload_services
   start_again "$group" "$@"
-  # With what a kill left under names that don't count.
+  for record; do gone "$group" "$record"; done
+  # With what a kill left under names that don't count, and of lines that it left out. The last sum again:
+  # no line is like another.
+  gone "$group" '*'
   rm -rf -- "$base/undo/$group"
+}
+
+undo_records() { # GROUP RECORD...: those alone, in this order
+  group=$1; shift
+  sums=$(sums_now "$group" "$@")
+  units_changed=
+  for record; do
+    undo_one "$base/undo/$group/$record"
+    forget_record "$base/undo/$group/$record"
+    rm -rf -- "$base/undo/saved/$group-\${record#*-}"
+    gone "$group" "$record"
+  done
+  [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
 }
 
 start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows their order

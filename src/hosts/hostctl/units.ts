@@ -2,13 +2,19 @@
 export const units = `edit_stop() { # GROUP ID UNIT [ID UNIT...]: stopped, in this order, remembering which of them ran
   group=$1; shift
   todo=$#
+  fresh=
   while [ "$todo" -gt 0 ]; do
-    recorded "$group" "$1" || { running "$2" && printf active || printf inactive; } | record "$group" "$1" unit "$2"
+    if ! recorded "$group" "$1"; then
+      { running "$2" && printf active || printf inactive; } | prepare_record "$group" "$1" unit "$2"
+      fresh="$fresh $1"
+    fi
     # Of the words only the units that are there remain.
     if [ "$(systemctl show -p LoadState --value "$2")" != not-found ]; then set -- "$@" "$2"; fi
     shift 2
     todo=$((todo - 2))
   done
+  # shellcheck disable=SC2086
+  [ -z "$fresh" ] || keep_records "$group" $fresh
   case " $*" in
     *" postfix"*) stop_with_postfix "$@" ;;
     *) [ "$#" -eq 0 ] || systemctl stop "$@" ;;

@@ -59,6 +59,7 @@ perform() { # WORD...
     undo-kind) undo_kind "$@" ;;
     undo-prefix) undo_prefix "$@" ;;
     undo-some) undo_some "$@" ;;
+    undo-sums) undo_sums ;;
     record) recorded "$1" "$2" || record "$@" ;;
     dismantle) dismantle ;;
     reserve) reserve ;;
@@ -84,7 +85,10 @@ perform() { # WORD...
     undo) undo_group "$@" ;;
     reload) reload_services ;;
     append) append "$@" ;;
-    put) put "$base/$1" ;;
+    put)
+      put "$base/$1"
+      case $1 in undo/*/*/before) set -- "\${1%/before}"; record_again "$(basename "\${1%/*}")" "\${1##*/}" ;; esac ;;
+    record-moved) sums=; gone "$1" "$2"; record_again "$3" "$4" ;;
     remove) rm -f -- "$base/$1"; durable "$base" ;;
     dovecot-config) dovecot_config ;;
     *) die "hostctl: no such word: $action" ;;

@@ -159,6 +159,7 @@ begin_homing() {
     mv -f -- "$base/undo/saved/freeze-control-smtproutes" "$base/undo/saved/homing-control-smtproutes"
   fi
   mv -- "$route" "$base/undo/homing/0000-control-smtproutes"
+  "$hostctl" record-moved freeze "\${route##*/}" homing 0000-control-smtproutes
   sync
 }
 
