@@ -46,13 +46,18 @@ export async function freeze(stage: Scene): Promise<void> {
 }
 
 /** Runs a stage that is refused as long as caches may know an answer. */
-async function whenCachesForget({ migration }: Scene, stage: 'prepare' | 'freeze'): Promise<void> {
-  const { code, log } = await migration.run(stage);
-  if (code === 0) return;
-  const at = notBefore(log);
-  if (at === undefined) throw new Error(`${stage} ended with ${code}:\n${log}`);
+async function whenCachesForget(here: Scene, stage: 'prepare' | 'freeze'): Promise<void> {
+  const { code, log } = await onceCachesForget(here, stage);
+  if (code !== 0) throw new Error(`${stage} ended with ${code}:\n${log}`);
+}
+
+/** The same, however the stage ends. */
+export async function onceCachesForget({ migration }: Scene, stage: 'prepare' | 'freeze') {
+  const first = await migration.run(stage);
+  const at = notBefore(first.log);
+  if (first.code === 0 || at === undefined) return first;
   await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
-  await migration.must(stage);
+  return migration.run(stage);
 }
 
 /** Every stage up to a frozen OLD whose copy is on NEW. */

@@ -11,6 +11,7 @@ import {
   copies,
   folder,
   freeze,
+  onceCachesForget,
   queued,
   type Scene,
   scene,
@@ -400,6 +401,28 @@ test('done when it is run again, and NEW stays closed over a reboot', {
   const stray = await send(here, 'new', virtualUser(5));
   await arrived(here, 'old', stray);
   expect(await copies(here, 'new', stray)).toBe(0);
+});
+
+/** Shell text: a program on NEW hands a message to `$1` in as Postfix stops there. */
+const lastMoment = `folder=/etc/systemd/system/postfix@-.service.d; mkdir -p "$folder"
+printf 'Message-ID: <last@lab>\nSubject: last\n\nx\n' > /root/last
+printf '[Service]\nExecStopPost=/bin/sh -c "sendmail -f post@elsewhere.example %s < /root/last"\n' "$1" > "$folder/last.conf"
+systemctl daemon-reload`;
+
+test('mail that comes to NEW in the moment when prepare closes it goes on to OLD', {
+  timeout: 240_000,
+}, async () => {
+  const target = here.lab.host('new');
+  await target.mustSh(lastMoment, [virtualUser(3)]);
+  const refused = await onceCachesForget(here, 'prepare');
+  expect(refused.log).toContain(
+    'mail came to it in the moment when it was closed (messages: 1), so it sends on to OLD again. Run prepare again',
+  );
+  await arrived(here, 'old', '<last@lab>');
+  expect(await copies(here, 'old', '<last@lab>')).toBe(1);
+  await target.mustSh(
+    'rm -r /etc/systemd/system/postfix@-.service.d/last.conf; systemctl daemon-reload',
+  );
 });
 
 test('NEW of a second attempt dies: OLD serves without it, and who said so is on record', {
