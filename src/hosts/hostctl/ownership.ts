@@ -96,6 +96,7 @@ take() { # the other half: only after the other host has released
 
 begin_forward() { # DESTINATION
   [ -e "$base/released" ] || die "this host has not given service away, so it must not forward"
+  rm -f -- "$base/flushed"
   printf '%s %s' "$1" "$(stamp)" | put "$base/forwarding"
 }
 
@@ -118,7 +119,7 @@ drop_queue() {
 dismantle() {
   [ -e "$base/fenced" ] || die "this host is not fenced: what holds it back may not be taken away"
   undo_group freeze
-  rm -f -- "$base/frozen" "$base/forwarding" "$base/thawed"
+  rm -f -- "$base/frozen" "$base/forwarding" "$base/flushed" "$base/thawed"
   durable "$base"
   disarm
 }

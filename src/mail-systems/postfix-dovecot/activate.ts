@@ -139,13 +139,17 @@ export function forwardSteps(
         return undefined;
       },
     },
-    // A step of its own: it can't be seen whether it was done, and what is deferred may wait for an hour.
+    // A step of its own, and noted: nothing else shows that it was done, and what is deferred may wait for an hour.
     {
       id: 'flush',
       title: `Send at once what waits on ${called(source)}`,
-      done: async () => false,
+      done: () => has(source, 'flushed'),
       do: async () => {
         await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
+        await source.edit('put', ['flushed'], {
+          stdin: new Date().toISOString(),
+          purpose: 'note the flush',
+        });
         return undefined;
       },
     },
