@@ -89,7 +89,11 @@ class Rfc2136 implements DnsProvider {
         version = next === version ? undefined : next;
         continue;
       }
-      if (outcome.code === unknownOutcome && (await this.#shows(primary, wanted))) return;
+      if (outcome.code === unknownOutcome) {
+        // A runner that slept longer than nsupdate(1) waits for a reply, and was overtaken meanwhile.
+        await confirm();
+        if (await this.#shows(primary, wanted)) return;
+      }
       if ('output' in outcome) throw refusal(outcome.code, outcome.output, this.#context(key));
       return this.#confirm(primary, wanted);
     }

@@ -40,12 +40,12 @@ export const mostSteps: Readonly<Record<Action, number>> = {
   'transfer live': 1,
   freeze: 8,
   'transfer final': 3,
-  activate: 8,
+  activate: 9,
   'dns-cutover': 1,
-  verify: 5,
+  verify: 6,
   drain: 4,
   finish: 8,
-  rollback: 28,
+  rollback: 30,
 };
 
 export interface Fault {
