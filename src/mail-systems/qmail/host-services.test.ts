@@ -6,6 +6,7 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,6 +24,7 @@ let children: ChildProcess[];
 beforeEach(() => {
   children = [];
   temporary = realpathSync(mkdtempSync(join(tmpdir(), 'qmail-services-')));
+  mkdirSync(join(temporary, 'proc/net'), { recursive: true });
   write('service/qmail-send/run', '#!/bin/sh\nexec qmail-start ./Maildir/\n', 0o755);
 });
 afterEach(() => {
@@ -144,5 +146,60 @@ esac
     write('proc/200/status', start);
     expect(qmailctl(['alrm'], 1)).toMatchObject({ status: 0, stderr: '' });
     expect(told()).toEqual([]);
+  });
+});
+
+describe('what still takes mail', () => {
+  const listens = '00000000:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 11';
+  const connected = (inode: number, port = '0019') =>
+    `0100007F:${port} 0100007F:D431 01 00000000:00000000 00:00000000 00000000 0 0 ${inode}`;
+
+  function running(pid: number, comm: string, sockets: readonly number[] = [], state = 'S'): void {
+    write(`proc/${pid}/stat`, `${pid} (${comm}) ${state} 1 1 1 0\n`);
+    mkdirSync(join(temporary, `proc/${pid}/fd`));
+    for (const [fd, inode] of sockets.entries())
+      symlinkSync(`socket:[${inode}]`, join(temporary, `proc/${pid}/fd/${fd}`));
+  }
+
+  beforeEach(() => {
+    const lines = [listens, connected(12), connected(13), connected(14, '006E'), connected(0)];
+    const text = lines.map((line, index) => `   ${index}: ${line} 1 0\n`).join('');
+    write('proc/net/tcp', `  sl  local_address rem_address st tx_queue inode\n${text}`);
+  });
+
+  it('are qmail-smtpd, qmail-queue, and what is about to be one, and nobody else', () => {
+    running(1, 'systemd', [12]);
+    running(20, 'tcpserver', [11]);
+    running(21, 'tcpserver', [12]);
+    running(22, 'haproxy', [11, 13]);
+    running(23, 'qmail-pop3d', [14]);
+    running(24, 'qmail-smtpd');
+    running(25, 'qmail-queue');
+    running(26, 'qmail-smtpd', [], 'Z');
+    running(27, 'qmail-send', [99]);
+    const { status, stdout, stderr } = qmailctl(['arriving']);
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout.trim().split('\n').sort()).toEqual([
+      '21 tcpserver',
+      '24 qmail-smtpd',
+      '25 qmail-queue',
+    ]);
+  });
+
+  it('may end by itself, and is ended when it does not', async () => {
+    const child = spawn(
+      'sh',
+      ['-c', 'trap \'rm -r "$1"; exit\' TERM; echo; while :; do sleep 0.1; done', 'sh', 'proc'],
+      { cwd: temporary, stdio: ['ignore', 'pipe', 'ignore'] },
+    );
+    children.push(child);
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    running(child.pid ?? 0, 'qmail-smtpd');
+    const began = performance.now();
+    expect(qmailctl(['end-arriving', '2'])).toMatchObject({ status: 0, stderr: '' });
+    expect(performance.now() - began).toBeGreaterThan(1000);
+    expect(existsSync(join(temporary, 'proc'))).toBe(false);
+    mkdirSync(join(temporary, 'proc'));
+    expect(qmailctl(['end-arriving', '2'])).toMatchObject({ status: 0, stderr: '' });
   });
 });
