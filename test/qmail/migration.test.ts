@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitFor } from '../lab/process.ts';
 import { makeCdb, vpasswdLine, vpopmailDomain } from '../lab/qmail/vpopmail-files.ts';
 import { network } from '../lab/world.ts';
+import { type SmtpConnection, SmtpGone } from '../rehearsal/smtp-client.ts';
 import { openSession } from '../rehearsal/transaction.ts';
 import { ControlWatch } from './control-watch.ts';
 import { folder, QmailScene, withoutDns } from './scene.ts';
@@ -34,6 +35,7 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
   let here: QmailScene;
   const ids: string[] = [];
   let watches: readonly ControlWatch[];
+  let digest = '';
 
   beforeAll(async () => {
     here = await QmailScene.start('redirect', { supervisor: 'runit' });
@@ -141,7 +143,55 @@ describe('redirect, under runit, at first on an OLD without systemd and sudo', (
     const drained = await draining;
     expect([await here.copies('new', last), await here.queued('old', last)]).toEqual([1, 0]);
     expect(drained.log).toMatch(/10\.77\.0\.1 \(stray\.elsewhere\.example\) by smtp, \d+ times/);
-    await migration.must('finish', { 'plan-digest': drained.outputs['plan-digest'] ?? '' });
+    digest = drained.outputs['plan-digest'] ?? '';
+  });
+
+  /** Somebody who has got 354 from port 25 of OLD. */
+  async function inData(): Promise<SmtpConnection> {
+    const smtp = await openSession({
+      ...{ address: network.old.v4, port: 25, timeout: 120_000, serverName: 'old' },
+      ...{ heloName: 'post.elsewhere.example', plain: true },
+    });
+    await smtp.command('MAIL FROM:<post@elsewhere.example>');
+    await smtp.command(`RCPT TO:<${everybody[1]}>`);
+    expect((await smtp.command('DATA')).code).toBe(354);
+    return smtp;
+  }
+
+  test('finish locks in no message that OLD has acknowledged', { timeout: 300_000 }, async () => {
+    const { migration } = here;
+    const old = here.lab.host('old');
+    const inputs = { 'plan-digest': digest };
+    const own = '<as-qmail-send-ends@elsewhere.example>';
+    const injected = old.mustSh(
+      '{ while pgrep -x qmail-send > /dev/null; do :; done; printf "Message-ID: %s\n\nx\n" "$1"; } | /var/qmail/bin/qmail-inject -f post@elsewhere.example -- "$2"',
+      [own, everybody[1]],
+    );
+    const refused = await migration.run('finish', inputs);
+    await injected;
+    expect([refused.code, refused.log]).toEqual([
+      1,
+      expect.stringContaining('1 messages wait in its queue. OLD runs again'),
+    ]);
+    await here.onceOn('new', [own]);
+    const [slow, silent] = [await inData(), await inData()];
+    const finishing = migration.must('finish', inputs);
+    await waitFor('tcpserver has gone', 60, async () => {
+      return (await old.sh('ss -Hltn "sport = :25"')).stdout === '';
+    });
+    await old.mustSh('sleep 10');
+    const late = '<after-tcpserver@elsewhere.example>';
+    const said = await slow.body(Buffer.from(`Message-ID: ${late}\r\n\r\nx\r\n`), () => undefined);
+    expect(said.code).toBe(250);
+    await slow.quit();
+    await finishing;
+    expect([await here.copies('new', late), await here.queued('old', late)]).toEqual([1, 0]);
+    await expect(silent.body(Buffer.from('x\r\n'), () => undefined)).rejects.toThrow(SmtpGone);
+  });
+
+  test('control files were whole at any moment, and OLD stays closed', {
+    timeout: 120_000,
+  }, async () => {
     const [onOld, onNew] = await Promise.all(watches.map((watch) => watch.end()));
     // There and back, three times: each a whole file at any moment.
     const own = 'localhost\nold.orchard.example\nvilla.example\n';

@@ -12,6 +12,9 @@ import { until } from './until.ts';
 
 const closed = ['send', 'smtpd', 'pop'] as const;
 
+/** For a message that is on its way in; who is cut off then was told nothing, and sends it to NEW. */
+const arrivingSeconds = 60;
+
 /** OLD is closed for good, and what we put on both hosts goes. */
 export function finishSteps(context: MailContext): readonly Step[] {
   const { old, new: fresh } = context;
@@ -58,30 +61,36 @@ async function open(host: MailHost): Promise<string> {
   return [...running, ports].filter((text) => text !== '').join('\n');
 }
 
-/** A message that came at the last moment must not be locked in. */
+/**
+ * A message that was acknowledged at the last moment must not be locked in: a connection goes on when the service
+ * that took it is closed, and programs of the host itself send mail too. Whatever fails, OLD runs again.
+ */
 async function closeOld({ old, new: fresh, migration }: MailContext): Promise<string> {
   if (!(await has(old, 'released')) || !(await has(fresh, 'owner')))
     throw new UserError('NEW does not own the mailboxes, so OLD stays open. Run activate first');
-  const waiting = async () => {
-    const queue = await readQueue(old, migration);
-    return queue.messages.length + queue.todo;
-  };
-  const demand = async (cure: string) => {
-    const count = await waiting();
+  const demandEmpty = async (cure: string) => {
+    const { messages, todo } = await readQueue(old, migration);
+    const count = messages.length + todo;
     if (count > 0)
       throw new UserError(`${old.label}: ${count} messages wait in its queue. ${cure}`);
   };
-  await demand(
-    'Run drain again, then finish; mail for others may take its time, look at qmail-qread',
-  );
-  await tell(old, ['close', finishedGroup, 'smtpd']);
+  const demandStill = async () => {
+    await tell(old, ['end-arriving', String(arrivingSeconds)]);
+    await demandEmpty('OLD runs again; run drain, then finish');
+  };
   try {
-    await demand('OLD runs again; run drain, then finish');
+    await demandEmpty(
+      'Run drain again, then finish; mail for others may take its time, look at qmail-qread',
+    );
+    await tell(old, ['close', finishedGroup, 'smtpd']);
+    await demandStill();
+    for (const role of closed) await tell(old, ['close', finishedGroup, role]);
+    await demandStill();
   } catch (error) {
+    await unmark(old, 'fenced');
     await old.edit('undo', [finishedGroup], { purpose: 'start the services again' });
     throw error;
   }
-  for (const role of closed) await tell(old, ['close', finishedGroup, role]);
   await mark(old, 'fenced');
   await until(old, () => open(old), {
     seconds: 60,

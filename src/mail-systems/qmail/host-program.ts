@@ -47,6 +47,37 @@ end_sessions() {
   rm -f -- "$base/sessions"
 }
 
+# PID PROGRAM of what still takes mail from somebody. A connection outlives the tcpserver(1) that took it; who
+# holds one to port 25 without listening there is qmail-smtpd(8), or about to be (rblsmtpd, a look-up of names).
+arriving() {
+  {
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+      awk '$2 ~ /:0019$/ && $10 != 0 { print ($4 == "0A" ? "listens" : "connected"), "socket:[" $10 "]" }' || :
+    find /proc/[0-9]*/fd -lname 'socket:*' -printf 'holds %l %p\n' 2>/dev/null || :
+    cat /proc/[0-9]*/stat 2>/dev/null || :
+  } | awk '
+    $1 == "listens" || $1 == "connected" { socket[$2] = $1; next }
+    $1 == "holds" { sub(/\/fd\/[0-9]+$/, "", $3); sub(/.*\//, "", $3); if ($2 in socket) does[$3, socket[$2]] = 1; next }
+    { pid = $1; comm = $0; sub(/^[0-9]+ \(/, "", comm); rest = comm; sub(/\) [A-Zx] .*$/, "", comm); sub(/^.*\) /, "", rest) }
+    pid == 1 || rest ~ /^Z/ { next }
+    comm ~ /^(qmail-smtpd|qmail-queue)$/ || ((pid, "connected") in does && !((pid, "listens") in does)) { print pid, comm }'
+}
+
+none_arrives() { # SECONDS
+  end=$(($(date +%s) + $1))
+  while [ -n "$(arriving)" ]; do
+    [ "$(date +%s)" -lt "$end" ] || return 1
+    sleep 0.2
+  done
+}
+
+# What was not acknowledged when it is ended is sent again.
+end_arriving() { # SECONDS: so long it may go on by itself
+  if none_arrives "$1"; then return 0; fi
+  arriving | while read -r process program; do kill -TERM "$process" 2>/dev/null || :; done
+  none_arrives 30 || die "still there 30 s after TERM: $(arriving | tr '\n' ' ')"
+}
+
 # Of the ports in the arguments, those that something listens on (proc(5), net/tcp, state 0A).
 listening() {
   for port; do
@@ -222,6 +253,8 @@ case $word in
   agents) agents ;;
   sessions) sessions ;;
   end-sessions) end_sessions ;;
+  arriving) arriving ;;
+  end-arriving) end_arriving "$1" ;;
   listening) listening "$@" ;;
   connected) connected "$1" ;;
   sticky) edit_sticky "$@" ;;

@@ -176,20 +176,46 @@ running() { # ROLE: those that run
 }
 
 closing() { close_service "$group" "$1" "$2" 1300; }
-hup() { if [ "$(pid_of "$1" "$2")" != 0 ]; then tell "$1" "$2" hup; fi; }
-alrm() { if [ "$(pid_of "$1" "$2")" != 0 ]; then tell "$1" "$2" alrm; fi; }
+
+# qmail-send(8) catches ALRM and HUP (bits 13 and 0 of SigCgt, proc(5)), in this order, some time after its
+# service has begun: until then either ends what is to become of it, and what it should do is never done.
+catches() { grep -q '^SigCgt:.*[2367abef]..[13579bdf]$' "/proc/$1/status" 2>/dev/null; }
+
+# Byte 17 of supervise/status: it is to be up, and is between two processes if it has none.
+is_wanted() { [ "$1" = supervise ] && [ "$(od -An -tu1 -j17 -N1 "$2/supervise/status" 2>/dev/null | tr -d ' ')" = 117 ]; }
+
+wait_ready() { # KIND ID
+  end=$(($(date +%s) + 60))
+  while :; do
+    pid=$(pid_of "$1" "$2")
+    if [ "$pid" != 0 ] && catches "$pid"; then return 0; fi
+    [ "$(date +%s)" -lt "$end" ] ||
+      die "$2: no qmail-send that takes signals is there after 60 s (process $pid). Look at its log, and whether its start ends with exec qmail-start"
+    sleep 0.1
+  done
+}
+
+signal_send() { # KIND ID hup|alrm
+  if is_closed "$1" "$2" || idles "$1" "$2"; then return 0; fi
+  if [ "$(pid_of "$1" "$2")" = 0 ] && ! is_wanted "$1" "$2"; then return 0; fi
+  wait_ready "$1" "$2"
+  tell "$1" "$2" "$3"
+}
+hup() { signal_send "$1" "$2" hup; }
+alrm() { signal_send "$1" "$2" alrm; }
 
 # TERM: qmail-send(8) finishes the deliveries under way, and its supervisor starts it again.
 restart() {
   before=$(pid_of "$1" "$2")
-  if [ "$before" = 0 ]; then return 0; fi
+  if [ "$before" = 0 ] || is_closed "$1" "$2"; then return 0; fi
   tell "$1" "$2" term
   end=$(($(date +%s) + 1300))
   while :; do
     pid=$(pid_of "$1" "$2")
-    if [ "$pid" != 0 ] && [ "$pid" != "$before" ]; then return 0; fi
+    if [ "$pid" != 0 ] && [ "$pid" != "$before" ]; then break; fi
     [ "$(date +%s)" -lt "$end" ] || die "$2 did not start again"
     sleep 0.1
   done
+  wait_ready "$1" "$2"
 }
 `;
