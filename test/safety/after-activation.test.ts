@@ -413,7 +413,7 @@ test('mail that comes to NEW in the moment when prepare closes it goes on to OLD
   timeout: 240_000,
 }, async () => {
   const target = here.lab.host('new');
-  await target.mustSh(lastMoment, [virtualUser(3)]);
+  await target.mustSh(lastMoment, [virtualUser(5)]);
   const refused = await onceCachesForget(here, 'prepare');
   expect(refused.log).toContain(
     'mail came to it in the moment when it was closed (messages: 1), so it sends on to OLD again. Run prepare again',
