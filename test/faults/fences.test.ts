@@ -132,6 +132,10 @@ test('finish wants the approved digest, and the words to erase', { timeout: 240_
   }
   expect(await greeting('old')).toContain('goes on to the other host');
 
+  // What a crash leaves of a message that was never acknowledged is no mail that waits.
+  await here.lab
+    .host('old')
+    .mustSh('install -m 600 -o postfix /dev/null /var/spool/postfix/incoming/0123456789');
   const finished = await migration.must('finish', {
     'plan-digest': digest,
     'erase-old-mail': 'erase the mail of orchard',

@@ -88,7 +88,7 @@ function nameOf({ freezeMode, from, last, backAfter }: Drawing): string {
 
 const record = `journalctl --no-pager -o short-precise --no-hostname
 for status in /var/lib/mail-cutover/*/bin/hostctl; do "$status" status; done
-ls -lR --time-style=full-iso /var/lib/mail-cutover
+ls -lR --time-style=full-iso /var/lib/mail-cutover /var/spool/postfix
 postqueue -p; postconf -n; ps axf -o pid,ppid,lstart,args`;
 
 /** What a person needs to see why: every stage's log, both journals, what the hosts say. */

@@ -102,12 +102,16 @@ async function countFiles(host: MailHost, directory: string): Promise<number> {
   return left(host, directory, directory);
 }
 
-/** What is still to be moved: the messages in `from`, and those that lie in `to` half-way. */
+/**
+ * What is still to be moved: the messages in `from`, and those that lie in `to` half-way. A queue file is whole
+ * once it is executable, and only then acknowledged (Postfix's mail_queue.h); what a crash leaves of others,
+ * Postfix removes after a day.
+ */
 async function left(host: MailHost, from: string, to: string): Promise<number> {
   const result = await host.read(
     script(
       `for queue in maildrop incoming active deferred hold; do
-         if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -printf x; fi
+         if [ -d "$1/$queue" ]; then find "$1/$queue" -ignore_readdir_race -type f -perm -u+x -printf x; fi
        done
        shift
        for folder; do
