@@ -114,7 +114,7 @@ it('a block in any file is taken out to the byte', () => {
     }),
     { numRuns: 8 },
   );
-}, 30_000);
+});
 
 it('files of the same content are each what they were', () => {
   const paths = ['one', 'two'].map((name) => join(temporary, 'etc', name));

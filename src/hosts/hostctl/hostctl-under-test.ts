@@ -155,7 +155,7 @@ export function background(words: readonly string[]): Background {
 }
 
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let left = 1000; !condition(); left -= 1) {
+  for (let left = 4000; !condition(); left -= 1) {
     if (left === 0) throw new Error(`never so: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -85,7 +85,7 @@ describe('the lock', () => {
       ),
       { numRuns: 8 },
     );
-  }, 30_000);
+  });
 
   it('is taken from a holder that is told to be dead', () => {
     expect(well(['lock', 'a', '90', '0'])).toBe('1');

@@ -120,7 +120,7 @@ describe('freeze, thaw and release', () => {
       rmSync(join(base, 'released'), { force: true });
       rmSync(join(base, 'undo'), { recursive: true, force: true });
     }
-  }, 30_000);
+  });
 
   it('is owner or has released, never both, and takes only when it no longer forwards', () => {
     const marks = () =>
