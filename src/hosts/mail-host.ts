@@ -121,12 +121,15 @@ export class MailHost implements Host {
     return this.#run(command([this.hostctl, word, ...args], { allow, purpose: word }), []);
   }
 
-  /** Waits until no change is under way here: the reply to one may have been lost, and not the change. */
+  /**
+   * Waits until no change is under way here, and ends what takes longer than a minute: the reply to one
+   * may have been lost, and not the change.
+   */
   async settled(): Promise<void> {
     if (this.#lockNumber === undefined) return;
     await this.read(
       command([this.hostctl, 'settled', String(this.#lockNumber)], {
-        timeout: 90,
+        timeout: 180,
         purpose: 'wait for what was under way when the connection was lost',
       }),
     );

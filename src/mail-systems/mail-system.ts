@@ -103,6 +103,8 @@ export type MailStage =
   | 'late'
   | 'drain'
   | 'finish'
+  /** `rollback`, when OLD serves again: what it was still accepting for NEW. Asks nothing of NEW. */
+  | 'take-back-late'
   | 'after-rollback';
 
 /** How much waits in a queue. */

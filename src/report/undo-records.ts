@@ -66,7 +66,9 @@ export function undoneOtherwise(entries: readonly Entry[]): readonly string[] {
     if (gone?.sum === undefined || gone.sum === made) return [];
     return made === undefined
       ? [`${named(record)} was undone, and that it was made is not on record`]
-      : [`${named(record)} was changed between its making (${record.by}) and its undoing`];
+      : [
+          `${named(record)} was changed between its making (${record.by ?? 'between two runs'}) and its undoing`,
+        ];
   });
 }
 
@@ -86,7 +88,7 @@ export function undoDifferences(
     if (sum === record.made) return [];
     return sum === undefined
       ? [`${named(record)} is not there any more`]
-      : [`${named(record)} was changed since it was made (${record.by})`];
+      : [`${named(record)} was changed since it was made (${record.by ?? 'between two runs'})`];
   });
   const unknown = [...present.keys()]
     .filter((name) => !standing.has(name))

@@ -107,8 +107,9 @@ async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Pro
 
 /** What was put back in this run and is not what had been recorded: nothing stops for it, but it is told. */
 function undoneNow(before: readonly Entry[], now: readonly Entry[]): readonly Finding[] {
+  const told = new Set(undoneOtherwise(before));
   return undoneOtherwise(now)
-    .slice(undoneOtherwise(before).length)
+    .filter((text) => !told.has(text))
     .map((text) =>
       warns(text, 'Compare what was put back there with a backup, and find out who changed it'),
     );

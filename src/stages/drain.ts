@@ -66,7 +66,7 @@ async function leftOver(context: StageContext): Promise<string> {
   const { messages } = await system.queue(old, context);
   if (messages === 0)
     return 'OLD is down, and nothing has come into its queue since that was copied';
-  const text = `${messages} messages came into the queue of OLD after it was copied, and nothing sends them on: hand them in on NEW yourself (\`postqueue -p\` on OLD lists them, \`postcat -q ID\` shows one) and delete them on OLD, or finish will refuse`;
+  const text = `mail came into the queue of OLD after it was copied (messages: ${messages}), and nothing sends it on: hand it in on NEW yourself (\`postqueue -p\` on OLD lists them, \`postcat -q ID\` shows one) and delete them on OLD, or finish will refuse`;
   log.warning(`${old.label}: ${text}`);
   return text;
 }

@@ -45,6 +45,7 @@ async function goBackAlone(context: StageContext): Promise<Stage> {
         : []),
       oldServes(context),
       ...addressBack(context),
+      ...(handedOver ? await system.steps('take-back-late', context) : []),
     ],
   };
 }
@@ -71,6 +72,7 @@ async function bringBack(context: StageContext): Promise<Stage> {
           ? 'NEW sends what still comes to it on to OLD'
           : 'NEW is down; other servers try again and find OLD';
       }),
+      ...(await context.system.steps('take-back-late', context)),
       ...(await context.system.steps('after-rollback', context)),
     ],
     onFailure: () => serveOn(back),
@@ -117,6 +119,7 @@ async function takeBack(context: StageContext): Promise<Stage> {
       oldServes(context),
       ...addressBack(context),
       ...(returned && !fenced && !taken ? [] : [undoNew(context, mustFence)]),
+      ...(handedOver || taken ? await context.system.steps('take-back-late', context) : []),
       ...(await context.system.steps('after-rollback', context)),
     ],
   };

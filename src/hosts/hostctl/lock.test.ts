@@ -141,10 +141,10 @@ describe('run', () => {
     return { ...running, end: () => writeFileSync(stop, '') };
   }
 
-  /** Whether the program asks flock(1) for its lock. */
+  /** Whether the program sleeps between two looks. */
   function isWaiting(pid = 0): boolean {
     const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
-    return child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'flock\n';
+    return child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'sleep\n';
   }
 
   /** Seconds that no other run of these tests sleeps. */
@@ -258,6 +258,23 @@ describe('run', () => {
     expire();
     well(['lock', 'b', '90', '0']);
     expect(hostctl(['settled', '1']).code).toBe(91);
+  });
+
+  it('ends what its holder had begun and does not end, but no pass', async () => {
+    install('/bin/sh', (text) => exchanged(text, 'end=$(($(now) + 60))', 'end=$(($(now) + 0))'));
+    well(['lock', 'a', '90', '0']);
+    const go = join(temporary, 'go');
+    const [pass, other] = ['mirror.pl', 'another.pl'].map((program) => {
+      const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
+      const words = ['sh', '-c', text, program, 'receive', join(temporary, program), go];
+      return background(['run', '1', ...words]);
+    });
+    for (const name of ['mirror.pl', 'another.pl'])
+      await until(() => existsSync(join(temporary, name)), `${name} has started`);
+    well(['settled', '1']);
+    expect(await other?.ended).toMatchObject({ code: null });
+    writeFileSync(go, '');
+    expect(await pass?.ended).toMatchObject({ code: 0 });
   });
 
   it('lets the holder run more than one command at a time', async () => {

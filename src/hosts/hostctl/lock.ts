@@ -121,6 +121,31 @@ end_former() { # NUMBER [passes|others]
   [ "$#" -eq 0 ] || rm -f -- "$@"
 }
 
+# What was begun under NUMBER over a connection that was lost: waited for, and ended where it does not end.
+# But for the end of a pass, which its step takes up again.
+settled() { # NUMBER
+  end=$(($(now) + 60))
+  while :; do
+    groups=$(groups_under "$1")
+    [ -n "$groups" ] || break
+    if [ "$(now)" -ge "$end" ]; then
+      for each in $groups; do end_group "$each"; done
+      break
+    fi
+    sleep 0.2
+  done
+  check_number "$1"
+}
+
+groups_under() { # NUMBER -> the process groups of its commands that run
+  for entry in "$base/lock/run/$1".*; do
+    rest=\${entry##*/}; rest=\${rest#*.}; process=\${rest%%.*}
+    if [ -e "/proc/$process" ] && [ "$(started "$process")" = "\${rest#*.}" ] && ! is_pass "$process"; then
+      groups_below "$process"
+    fi
+  done
+}
+
 # The end of a live pass that writes, as the forced command of the pass's key starts it.
 is_pass() { # PROCESS
   case $(tr '\0' ' ' < "/proc/$1/cmdline" 2>/dev/null || :) in

@@ -147,15 +147,26 @@ describe('freeze, thaw and release', () => {
 
   it('a thaw that was cut off before it flushed is made to its end', () => {
     standIn('postfix', 'exit 0');
-    standIn('postqueue', 'echo flush >> "$STATE/flushes"; [ ! -e "$STATE/fails" ]');
+    standIn('postqueue', 'echo flush >> "$STATE/flushes"; exit 1');
+    // What follows the undo fails, as if it were cut off there.
+    const program = join(base, 'bin/examplectl');
+    writeFileSync(program, `#!/bin/sh\n[ "$2" != thawed ] || [ ! -e ${temporary}/fails ]\n`, {
+      mode: 0o755,
+    });
     writeFileSync(join(temporary, 'fails'), '');
     well(['begin-freeze', '10']);
     well(['postconf', 'freeze', 'relayhost', 'x']);
     expect(hostctl(['thaw']).code).not.toBe(0);
     expect(existsSync(join(base, 'undo/freeze'))).toBe(false);
+    expect(existsSync(join(temporary, 'flushes'))).toBe(false);
     rmSync(join(temporary, 'fails'));
-    expect(well(['thaw'])).toBe('thawed');
-    expect(readFileSync(join(temporary, 'flushes'), 'utf8')).toBe('flush\nflush\n');
+    // That the queue could not be flushed is no reason to thaw again and again.
+    expect(hostctl(['thaw'])).toEqual({
+      code: 0,
+      stdout: 'thawed\n',
+      stderr: 'the queue could not be flushed\n',
+    });
+    expect(readFileSync(join(temporary, 'flushes'), 'utf8')).toBe('flush\n');
     expect(well(['thaw'])).toBe('not frozen');
   });
 

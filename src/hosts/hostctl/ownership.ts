@@ -24,10 +24,11 @@ thaw() {
   hook thawing
   undo_group freeze
   hook thawed
-  disarm
-  # What was held is delivered now, not at the next run of the queue.
+  # What was held is delivered now, not at the next run of the queue. This host serves in any case.
   # shellcheck disable=SC2086
-  flush_queue $leaving
+  flush_queue $leaving || printf 'the queue could not be flushed\n' >&2
+  # Last: while it is armed, a thaw that is cut off is made again.
+  disarm
   rm -f -- "$base/thawing"
   printf 'thawed\n'
 }
@@ -119,7 +120,7 @@ drop_queue() {
 dismantle() {
   [ -e "$base/fenced" ] || die "this host is not fenced: what holds it back may not be taken away"
   undo_group freeze
-  rm -f -- "$base/frozen" "$base/forwarding" "$base/flushed" "$base/thawed"
+  rm -f -- "$base/frozen" "$base/forwarding" "$base/flushed" "$base/thawed" "$base/thawing"
   durable "$base"
   disarm
 }
@@ -131,7 +132,14 @@ clean_up() { # GROUP
   rm -f -- "$unit.timer" "$unit.service" "$base/deadline"
   if has_systemd; then systemctl daemon-reload; fi
   for group in "$base"/undo/*; do
-    if [ "\${group##*/}" = "$1" ]; then continue; fi
+    case \${group##*/} in
+      "$1") continue ;;
+      saved)
+        for each in "$group"/*; do
+          case \${each##*/} in "$1"-*) ;; *) rm -rf -- "$each" ;; esac
+        done
+        continue ;;
+    esac
     records=$(records_of "\${group##*/}")
     # shellcheck disable=SC2086
     sums=$(sums_now "\${group##*/}" $records)
@@ -170,7 +178,7 @@ undo_some() { # GROUP ENDING...: only the records whose name ends so, the newest
   found=
   for record in $(records_of "$group"); do
     for ending; do
-      case $record in *-"$ending") found="$record $found" ;; esac
+      case $record in *-"$ending") found="$record $found"; break ;; esac
     done
   done
   # shellcheck disable=SC2086

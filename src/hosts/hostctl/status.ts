@@ -14,7 +14,7 @@ greeting() {
 status() {
   printf 'migration %s\n' "$name"
   printf 'lock %s held by %s\n' "$(number)" "$(cat "$base/lock/holder" 2>/dev/null || printf nobody)"
-  for mark in fenced frozen thawed released owner opened forwarding finished.json; do
+  for mark in fenced frozen thawing thawed released owner opened forwarding finished.json; do
     if [ -e "$base/$mark" ]; then printf '%s: %s\n' "$mark" "$(cat "$base/$mark")"; fi
   done
 }
@@ -28,6 +28,7 @@ append() {
   [ "$have" -eq "$2" ] || die "$1 has $have bytes, not $2: somebody else wrote to it" 92
   dd of="$file" oflag=append conv=notrunc,fsync 2>/dev/null
   durable "$base"
+  [ "$#" -le 2 ] || adopt_records
   if [ "$#" -gt 2 ] && [ -s "$base/undo-log" ]; then
     LINE=$3 awk '
       $0 == ENVIRON["LINE"] { n = 0; next }

@@ -62,6 +62,33 @@ describe('what the journal tells of undo records', () => {
     well(['block', 'g', 'ours', file()], 'ours');
   }
 
+  it('takes up the records of a version that kept no sums, once', () => {
+    records();
+    for (const name of readdirSync(join(base, 'undo/g'))) rmSync(join(base, 'undo/g', name, 'sum'));
+    rmSync(join(base, 'undo-log'));
+    writeFileSync(join(base, 'journal.jsonl'), '');
+    const told = well(['append', 'journal.jsonl', '0', ''], 'a line\n').split('\n');
+    expect(told).toHaveLength(8);
+    expect(told).toEqual(log());
+    expect(sums()).toEqual(made());
+    well(['append', 'journal.jsonl', '7', told.at(-1) ?? ''], 'a line\n');
+    expect(log()).toEqual(told);
+    const before = new Map(made().map((line) => line.split(' ') as [string, string]));
+    well(['undo', 'g']);
+    const gone = log().filter((line) => / gone /.test(line) && !line.includes('*'));
+    expect(gone.map((line) => line.split(' gone ')).sort()).toEqual([...before].sort());
+  });
+
+  it('what the group that stays has saved stays too', () => {
+    writeFileSync(file(), 'before\n');
+    well(['file', 'finished', 'some', file(), '644', me], 'x');
+    well(['file', 'g', 'other', file(), '644', me], 'y');
+    const [kept = ''] = made();
+    well(['clean-up', 'finished']);
+    expect(sums()).toEqual([kept]);
+    expect(readdirSync(join(base, 'undo/saved'))).toEqual(['finished-some']);
+  });
+
   it.each(shells)('is a line a record, with what lies there still, under %s', (shell) => {
     install(shell);
     records();

@@ -143,6 +143,19 @@ record_again() { # GROUP RECORD
   durable "$base/undo/$1/$2/sum" "$base/undo-log"
 }
 
+# Those of a version that summed up none are on record from now on.
+adopt_records() {
+  [ ! -e "$base/undo-log" ] || return 0
+  : > "$base/undo-log"
+  for folder in "$base"/undo/*; do
+    for each in $(records_of "\${folder##*/}"); do
+      [ ! -e "$folder/$each/sum" ] || continue
+      printf '#%s\n' "$(od -An -N16 -tx1 /dev/urandom)" > "$folder/$each/sum"
+      record_again "\${folder##*/}" "$each"
+    done
+  done
+}
+
 # -> "GROUP/RECORD SHA256" a line: of every record, as it lies there now
 undo_sums() {
   for folder in "$base"/undo/*; do

@@ -89,8 +89,9 @@ undo_group() { # GROUP: newest first, what ran last of all; a record goes when i
   reload_services
   start_again "$group" "$@"
   for record; do gone "$group" "$record"; done
-  # With what a kill left under names that don't count, and of lines that it left out. The last sum again:
-  # no line is like another.
+  # With what a kill left under names that don't count, and of lines that it left out. No line is like
+  # another: "append" looks for the last one that was heard.
+  sums="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n') "
   gone "$group" '*'
   rm -rf -- "$base/undo/$group"
 }

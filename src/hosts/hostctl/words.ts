@@ -43,9 +43,7 @@ perform() { # WORD...
     run) # NUMBER COMMAND...
       under_lock s 60 "$0" run-locked "$@" ;;
     run-locked) run_locked "$@" ;;
-    settled) # NUMBER: once no command is under way here
-      under_lock x 60 "$0" check-number "$1" ;;
-    check-number) check_number "$1" ;;
+    settled) settled "$1" ;;
     # Of whoever went before: the pass of the caller has not begun.
     end-passes) end_former "$(($(number) + 1))" others ;;
     release) # NUMBER

@@ -187,7 +187,7 @@ async function startClosed(
     'master_service_disable',
     `${open.map((name) => `!${name}/inet`).join(' ')} inet`,
   ]);
-  // Cut off in its release: running already, Postfix would deliver from a queue that comes to it.
+  // A release that was cut off: the queue must be in place before Postfix starts.
   if (migration.freeze.mode === 'stop' && (await has(target, 'opened'))) await moveQueue(target);
   await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
   await target.edit('undo', ['fence'], { purpose: 'take the fence down' });

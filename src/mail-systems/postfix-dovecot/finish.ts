@@ -84,6 +84,9 @@ export function finishRemoves(context: MailContext): readonly string[] {
   ];
 }
 
+const byHand =
+  'A program on OLD handed it in after the queue was copied, or somebody started Postfix there by hand, and nothing sends it on. Hand it in on NEW yourself and delete it on OLD, or run rollback, which delivers it on OLD';
+
 /** A message that came at the last moment must not be locked in. */
 async function closeOld(context: MailContext, units: readonly string[]): Promise<string> {
   const { old, new: fresh } = context;
@@ -93,12 +96,15 @@ async function closeOld(context: MailContext, units: readonly string[]): Promise
     old,
     context.migration.freeze.mode === 'hold'
       ? 'Run drain again, then finish. OLD goes on sending it to NEW'
-      : 'A program on OLD handed it in after the queue was copied, or somebody started Postfix there by hand, and nothing sends it on. Hand it in on NEW yourself and delete it on OLD, or run rollback, which delivers it on OLD',
+      : byHand,
   );
   await stopUnits(old, finishedGroup, units);
   await untilPostfixIsDown(old);
   try {
-    await demandEmptyQueue(old, 'OLD runs again; run drain, then finish');
+    await demandEmptyQueue(
+      old,
+      context.migration.freeze.mode === 'hold' ? 'OLD runs again; run drain, then finish' : byHand,
+    );
   } catch (error) {
     await old.edit('undo', [finishedGroup], { purpose: 'start the services again' });
     throw error;

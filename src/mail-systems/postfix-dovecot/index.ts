@@ -84,10 +84,11 @@ export const postfixDovecot: MailSystem = {
         return callersSteps(context);
       case 'finish':
         return finishSteps(context);
-      case 'after-rollback':
+      case 'take-back-late':
         return context.migration.freeze.mode === 'hold' ? [lastLateStep(context)] : [];
-      // What still reaches OLD goes on by itself.
+      // What still reaches OLD goes on by itself, and nothing else is left to do after a rollback.
       case 'late':
+      case 'after-rollback':
         return [];
     }
   },

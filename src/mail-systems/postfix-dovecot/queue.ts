@@ -53,24 +53,24 @@ export function releaseQueue(context: MailContext): Step {
     done: () => isMoved(target),
     do: async () => {
       await noteOpening(target);
-      await target.change(
-        script(
-          `systemctl stop postfix.service
-           # The unit that is behind it up to Debian 12.
-           systemctl stop postfix@-.service 2>/dev/null || :`,
-          [],
-          { purpose: 'stop Postfix' },
-        ),
-      );
-      await untilPostfixIsDown(target);
       return moveQueue(target);
     },
   };
 }
 
-/** Puts the queue that was copied into that of Postfix, which must be down. */
+/** Puts the queue that was copied into that of Postfix, which is down then. */
 export async function moveQueue(host: MailHost): Promise<string> {
   const directory = await spool(host);
+  await host.change(
+    script(
+      `systemctl stop postfix.service
+       # The unit that is behind it up to Debian 12.
+       systemctl stop postfix@-.service 2>/dev/null || :`,
+      [],
+      { purpose: 'stop Postfix' },
+    ),
+  );
+  await untilPostfixIsDown(host);
   const count = await left(host, `${host.folder}/queue`, directory);
   await host.edit('queue-release', [directory], { purpose: 'release the queue' });
   return `${count} messages`;

@@ -3,6 +3,7 @@ import { UserError } from '../../errors.ts';
 import { command } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has, mark, unmark } from '../../hosts/marks.ts';
+import { ConnectionLost } from '../../hosts/ssh-connection.ts';
 import { finishedGroup, type MailContext } from '../mail-system.ts';
 import { mailboxPorts } from './freeze.ts';
 import { restoreControl } from './prepare.ts';
@@ -32,7 +33,7 @@ export function finishSteps(context: MailContext): readonly Step[] {
       do: async () => {
         await restoreControl(old);
         await old.edit('undo-kind', ['freeze', 'seal'], { purpose: 'make the stores writable' });
-        for (const name of ['frozen', 'thawed', 'forwarding']) await unmark(old, name);
+        for (const name of ['frozen', 'thawed', 'thawing', 'forwarding']) await unmark(old, name);
         return undefined;
       },
     },
@@ -87,6 +88,8 @@ async function closeOld({ old, new: fresh, migration }: MailContext): Promise<st
     for (const role of closed) await tell(old, ['close', finishedGroup, role]);
     await demandStill();
   } catch (error) {
+    // The step is tried again, once nothing of this try is under way.
+    if (error instanceof ConnectionLost) throw error;
     await unmark(old, 'fenced');
     await old.edit('undo', [finishedGroup], { purpose: 'start the services again' });
     throw error;

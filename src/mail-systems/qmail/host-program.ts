@@ -223,11 +223,12 @@ hook() {
       begin_homing ;;
     thawed)
       rm -f -- "$base/redirected" "$base/held-local" "$base/forward-ready" "$base/tables-redirected" "$base/held-remote"
+      # The undo is made, and a timer can't mend a service that does not start: the thaw goes on to its end.
       if [ -e "$base/restart" ]; then
-        each send restart
+        ( each send restart ) || printf 'qmail-send was not restarted\n' >&2
         rm -f -- "$base/restart"
       fi
-      each send alrm ;;
+      ( each send alrm ) || printf 'qmail-send was not told to try at once\n' >&2 ;;
   esac
 }
 

@@ -68,6 +68,9 @@ export const qmail: MailSystem = {
         return [callersStep(context), ...drainSteps(context)];
       case 'finish':
         return finishSteps(context);
+      // What reached it goes home by itself, while or after "after-rollback" waits for it.
+      case 'take-back-late':
+        return [];
       case 'after-rollback':
         return [...giveBackSteps(context), ...afterRollback(context)];
     }

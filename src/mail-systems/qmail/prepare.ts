@@ -109,7 +109,7 @@ function afterReturn({ target }: MailContext): Step {
     done: async () => !(await has(target, 'forwarding')) && !(await has(target, 'frozen')),
     do: async () => {
       await restoreControl(target);
-      for (const name of ['forwarding', 'frozen', 'thawed']) await unmark(target, name);
+      for (const name of ['forwarding', 'frozen', 'thawed', 'thawing']) await unmark(target, name);
       return undefined;
     },
   };
