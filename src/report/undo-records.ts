@@ -86,6 +86,7 @@ export function undoDifferences(
   const lost = [...standing.values()].flatMap((record) => {
     const sum = present.get(record.name);
     if (sum === record.made) return [];
+    if (sum === '') return [`${named(record)} could not be looked at`];
     return sum === undefined
       ? [`${named(record)} is not there any more`]
       : [`${named(record)} was changed since it was made (${record.by ?? 'between two runs'})`];
