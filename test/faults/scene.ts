@@ -126,7 +126,7 @@ export async function queued({ lab }: Scene, host: Side, messageId: string): Pro
   const { stdout } = await lab
     .host(host)
     .sh(
-      `find /var/spool/postfix/maildrop /var/spool/postfix/incoming /var/spool/postfix/active /var/spool/postfix/deferred -type f | while read -r file; do postcat "$file" 2>/dev/null | grep -cF -- "$1" | grep -v '^0$'; done | wc -l`,
+      `find /var/spool/postfix/maildrop /var/spool/postfix/incoming /var/spool/postfix/active /var/spool/postfix/deferred -type f -perm -u+x | while read -r file; do postcat "$file" 2>/dev/null | grep -cF -- "$1" | grep -v '^0$'; done | wc -l`,
       [messageId],
     );
   return Number(stdout.trim());

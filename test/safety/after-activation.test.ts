@@ -317,6 +317,11 @@ async function slowClient(to: string) {
 const view = `doveadm -f tab fetch -u "$1" 'mailbox uid guid flags' mailbox '*' all | sort`;
 const lastLook = 'Take back what OLD was still accepting for NEW';
 
+/** Shell text: what a crash leaves of a message, in which postcat(1) goes round for ever: its sizes are 0. */
+const halfFile = String.raw`half=/var/spool/postfix/incoming/0123456789
+perl -e 'print "C_", sprintf("%15d " x 5 . "%15d", (0) x 6), "S\x04post", "M\x00", "N\x05hello"' > "$half"
+chmod 600 "$half"; chown postfix "$half"; code=0; timeout 1 postcat -e "$half" > /dev/null 2>&1 || code=$?; [ "$code" -eq 124 ]`;
+
 /** A stand-in: Dovecot on NEW says that it is of another series. */
 const upgraded = `cat > /usr/local/sbin/dovecot <<'END'
 #!/bin/sh
@@ -345,6 +350,7 @@ test('taken back, OLD delivers what waited for NEW; indexes of another Dovecot s
   const judged = await slowClient(virtualUser(5));
   const judging = judged.end();
   await waitFor('it is judged', 60, async () => (await lab.host('old').sh(milterWaits)).code === 0);
+  await lab.host('old').mustSh(halfFile);
   let released: Promise<string> | undefined;
   const onLine = (line: string) => {
     if (line === `== ${lastLook}`) released ??= lab.host('old').mustSh(releaseMilter);

@@ -183,11 +183,15 @@ export function lastLateStep({ old, migration }: MailContext): Step {
 /** A milter's longest time for a message by default (postconf(5), milter_content_timeout), and some more. */
 const judgingSeconds = 330;
 
-/** Prints the queue files whose filter is `$1` and which cleanup(8) has not finished: those are not executable. */
+/**
+ * Prints the queue files whose filter is `$1` and which cleanup(8) has not finished: those are not executable.
+ * Not by postcat(1): at a file without its sizes it goes round for ever. A message in flight whose text has
+ * that name in it is waited for, too.
+ */
 const unfinished = String.raw`
 find "$(postconf -h queue_directory)/incoming" -ignore_readdir_race -type f ! -perm -u+x |
 while read -r file; do
-  if postcat -e "$file" 2>/dev/null | grep -q "^content_filter: $1:"; then printf '%s\n' "$file"; fi
+  if grep -aqF -- "$1:" "$file" 2>/dev/null; then printf '%s\n' "$file"; fi
 done`;
 
 /** How long a client may go on with a session that began before. */
