@@ -767,7 +767,7 @@ move_queue() { # as-it-is|at-once FROM TO
 
 queue_managers() { # /proc/PID/stat of each queue manager of this Postfix that runs
   command -v postconf >/dev/null || return 0
-  read -r master < "$(postconf -h queue_directory)/pid/master.pid" 2>/dev/null || return 0
+  { read -r master < "$(postconf -h queue_directory)/pid/master.pid"; } 2>/dev/null || return 0
   grep -ls "^[0-9]* (qmgr) . $((master)) " /proc/[0-9]*/stat || :
 }
 
@@ -876,7 +876,8 @@ append() {
   [ "$have" -eq "$2" ] || die "$1 has $have bytes, not $2: somebody else wrote to it" 92
   dd of="$file" oflag=append conv=notrunc,fsync 2>/dev/null
   durable "$base"
-  [ "$#" -le 2 ] || adopt_records
+  # The line stands: nothing about undo data may fail it.
+  [ "$#" -le 2 ] || ( adopt_records ) || :
   if [ "$#" -gt 2 ] && [ -s "$base/undo-log" ]; then
     LINE=$3 awk '
       $0 == ENVIRON["LINE"] { n = 0; next }
@@ -1059,7 +1060,7 @@ undo_group() { # GROUP: newest first, what ran last of all; a record goes when i
   for record; do gone "$group" "$record"; done
   # With what a kill left under names that don't count, and of lines that it left out. No line is like
   # another: "append" looks for the last one that was heard.
-  sums="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n') "
+  sums="$(printf '%064d' "$(now)$$") "
   gone "$group" '*'
   rm -rf -- "$base/undo/$group"
 }
@@ -1174,17 +1175,20 @@ sum_up() { # GROUP INTO RECORD...
         stat -c '# %f %u %g %N' -- "../saved/$of-$id" >> "$into/$1/sum" || :
         if [ ! -L "../saved/$of-$id" ]; then set -- "$@" "$1/../../saved/$of-$id"; fi ;;
       tree:saved)
-        { cd -- "$1" && find "../../saved/$of-$id" -printf '# %y %m %U %G %p %l\n' -type f -exec sha256sum -- {} +; } |
-          sort >> "$into/$1/sum" || return 1 ;;
+        ( cd -- "$1" && find "../../saved/$of-$id" -printf '# %y %m %U %G %p %l\n' -type f -exec sha256sum -- {} + ) \
+          > "$into/.sums.$$" || return 1
+        sort -- "$into/.sums.$$" >> "$into/$1/sum" || return 1 ;;
     esac
     lists="$lists $into/$1/sum"
     set -- "$@" "$1/kind" "$1/what" "$1/before"
     shift
     todo=$((todo - 1))
   done
-  sha256sum -- "$@" | while read -r sum path; do
-    printf '%s  %s\n' "$sum" "\${path#*/}" >> "$into/\${path%%/*}/sum" || exit 1
-  done || return 1
+  sha256sum -- "$@" > "$into/.sums.$$" || return 1
+  while read -r sum path; do
+    printf '%s  %s\n' "$sum" "\${path#*/}" >> "$into/\${path%%/*}/sum" || return 1
+  done < "$into/.sums.$$"
+  rm -f -- "$into/.sums.$$"
   # shellcheck disable=SC2086
   sha256sum -- $lists
 }
@@ -1237,7 +1241,7 @@ record_again() { # GROUP RECORD
   [ -e "$base/undo/$1/$2/sum" ] || return 0
   read -r salt < "$base/undo/$1/$2/sum"
   printf '%s\n' "$salt" > "$base/undo/$1/$2/sum"
-  sums=$(cd "$base/undo/$1" && sum_up "$1" . "$2")
+  sums=$(cd "$base/undo/$1" && sum_up "$1" . "$2") || return 1
   log_record "$1" "$2" made
   durable "$base/undo/$1/$2/sum" "$base/undo-log"
 }
@@ -1250,7 +1254,7 @@ adopt_records() {
     for each in $(records_of "\${folder##*/}"); do
       [ ! -e "$folder/$each/sum" ] || continue
       printf '#%s\n' "$(od -An -N16 -tx1 /dev/urandom)" > "$folder/$each/sum"
-      record_again "\${folder##*/}" "$each"
+      record_again "\${folder##*/}" "$each" || return 1
     done
   done
 }

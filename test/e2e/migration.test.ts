@@ -241,6 +241,11 @@ test('the second attempt goes through, and late mail follows', { timeout: 240_00
   expect(Number(activated.outputs['downtime-seconds'])).toBeGreaterThan(0);
   const again = await migration.must('activate');
   expect(again.outputs.changed).toBe('false');
+  // As a runner leaves it that died before the flush.
+  await lab.host('old').mustSh('rm "$1/flushed"', [folder]);
+  const flushed = await migration.must('activate');
+  expect(flushed.outputs.changed).toBe('true');
+  expect((await lab.host('old').sh('test -e "$1/flushed"', [folder])).code).toBe(0);
   await migration.must('dns-cutover');
   const late = await send('old', virtualUser(8));
   for (const id of [held, late]) {

@@ -113,7 +113,7 @@ export function hostctlPath(): string {
   return join(base, 'bin/hostctl');
 }
 
-interface Ended {
+export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;

@@ -7,6 +7,7 @@ import {
   type Background,
   background,
   base,
+  type Ended,
   exchanged,
   expire,
   hostctl,
@@ -147,6 +148,20 @@ describe('run', () => {
     return child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'sleep\n';
   }
 
+  /** The end of a live pass, and another command that is called alike, both under the lock 1. */
+  async function passAndOther() {
+    const go = join(temporary, 'go');
+    const started = ['mirror.pl', 'another.pl'].map((program) => {
+      const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
+      const words = ['sh', '-c', text, program, 'receive', join(temporary, program), go];
+      return background(['run', '1', ...words]).ended;
+    });
+    for (const name of ['mirror.pl', 'another.pl'])
+      await until(() => existsSync(join(temporary, name)), `${name} has started`);
+    const [pass, other] = started as [Promise<Ended>, Promise<Ended>];
+    return { pass, other, end: () => writeFileSync(go, '') };
+  }
+
   /** Seconds that no other run of these tests sleeps. */
   const own = 100_000 + process.pid;
 
@@ -192,18 +207,11 @@ describe('run', () => {
 
   it('a pass that nobody goes on with is ended, and nothing else', async () => {
     well(['lock', 'a', '90', '0']);
-    const go = join(temporary, 'go');
-    const [pass, other] = ['mirror.pl', 'another.pl'].map((program) => {
-      const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
-      const words = ['sh', '-c', text, program, 'receive', join(temporary, program), go];
-      return background(['run', '1', ...words]);
-    });
-    for (const name of ['mirror.pl', 'another.pl'])
-      await until(() => existsSync(join(temporary, name)), `${name} has started`);
+    const { pass, other, end } = await passAndOther();
     well(['run', '1', hostctlPath(), 'end-passes']);
-    expect(await pass?.ended).toMatchObject({ code: null });
-    writeFileSync(go, '');
-    expect(await other?.ended).toMatchObject({ code: 0 });
+    expect(await pass).toMatchObject({ code: null });
+    end();
+    expect(await other).toMatchObject({ code: 0 });
   });
 
   it('a takeover removes nothing where it happens to be called', () => {
@@ -263,18 +271,11 @@ describe('run', () => {
   it('ends what its holder had begun and does not end, but no pass', async () => {
     install('/bin/sh', (text) => exchanged(text, 'end=$(($(now) + 60))', 'end=$(($(now) + 0))'));
     well(['lock', 'a', '90', '0']);
-    const go = join(temporary, 'go');
-    const [pass, other] = ['mirror.pl', 'another.pl'].map((program) => {
-      const text = `: > "$2"; while [ ! -e "$3" ]; do sleep 0.01; done`;
-      const words = ['sh', '-c', text, program, 'receive', join(temporary, program), go];
-      return background(['run', '1', ...words]);
-    });
-    for (const name of ['mirror.pl', 'another.pl'])
-      await until(() => existsSync(join(temporary, name)), `${name} has started`);
+    const { pass, other, end } = await passAndOther();
     well(['settled', '1']);
-    expect(await other?.ended).toMatchObject({ code: null });
-    writeFileSync(go, '');
-    expect(await pass?.ended).toMatchObject({ code: 0 });
+    expect(await other).toMatchObject({ code: null });
+    end();
+    expect(await pass).toMatchObject({ code: 0 });
   });
 
   it('lets the holder run more than one command at a time', async () => {

@@ -155,7 +155,7 @@ move_queue() { # as-it-is|at-once FROM TO
 
 queue_managers() { # /proc/PID/stat of each queue manager of this Postfix that runs
   command -v postconf >/dev/null || return 0
-  read -r master < "$(postconf -h queue_directory)/pid/master.pid" 2>/dev/null || return 0
+  { read -r master < "$(postconf -h queue_directory)/pid/master.pid"; } 2>/dev/null || return 0
   grep -ls "^[0-9]* (qmgr) . $((master)) " /proc/[0-9]*/stat || :
 }
 

@@ -79,6 +79,16 @@ describe('what the journal tells of undo records', () => {
     expect(gone.map((line) => line.split(' gone ')).sort()).toEqual([...before].sort());
   });
 
+  it('a line of the journal stands, also where no record can be taken up', () => {
+    records();
+    for (const name of readdirSync(join(base, 'undo/g'))) rmSync(join(base, 'undo/g', name, 'sum'));
+    rmSync(join(base, 'undo-log'));
+    writeFileSync(join(base, 'journal.jsonl'), '');
+    standIn('sha256sum', 'exit 1');
+    expect(well(['append', 'journal.jsonl', '0', ''], 'a line\n')).toBe('');
+    expect(readFileSync(join(base, 'journal.jsonl'), 'utf8')).toBe('a line\n');
+  });
+
   it('what the group that stays has saved stays too', () => {
     writeFileSync(file(), 'before\n');
     well(['file', 'finished', 'some', file(), '644', me], 'x');

@@ -75,17 +75,20 @@ sum_up() { # GROUP INTO RECORD...
         stat -c '# %f %u %g %N' -- "../saved/$of-$id" >> "$into/$1/sum" || :
         if [ ! -L "../saved/$of-$id" ]; then set -- "$@" "$1/../../saved/$of-$id"; fi ;;
       tree:saved)
-        { cd -- "$1" && find "../../saved/$of-$id" -printf '# %y %m %U %G %p %l\n' -type f -exec sha256sum -- {} +; } |
-          sort >> "$into/$1/sum" || return 1 ;;
+        ( cd -- "$1" && find "../../saved/$of-$id" -printf '# %y %m %U %G %p %l\n' -type f -exec sha256sum -- {} + ) \
+          > "$into/.sums.$$" || return 1
+        sort -- "$into/.sums.$$" >> "$into/$1/sum" || return 1 ;;
     esac
     lists="$lists $into/$1/sum"
     set -- "$@" "$1/kind" "$1/what" "$1/before"
     shift
     todo=$((todo - 1))
   done
-  sha256sum -- "$@" | while read -r sum path; do
-    printf '%s  %s\n' "$sum" "\${path#*/}" >> "$into/\${path%%/*}/sum" || exit 1
-  done || return 1
+  sha256sum -- "$@" > "$into/.sums.$$" || return 1
+  while read -r sum path; do
+    printf '%s  %s\n' "$sum" "\${path#*/}" >> "$into/\${path%%/*}/sum" || return 1
+  done < "$into/.sums.$$"
+  rm -f -- "$into/.sums.$$"
   # shellcheck disable=SC2086
   sha256sum -- $lists
 }
@@ -138,7 +141,7 @@ record_again() { # GROUP RECORD
   [ -e "$base/undo/$1/$2/sum" ] || return 0
   read -r salt < "$base/undo/$1/$2/sum"
   printf '%s\n' "$salt" > "$base/undo/$1/$2/sum"
-  sums=$(cd "$base/undo/$1" && sum_up "$1" . "$2")
+  sums=$(cd "$base/undo/$1" && sum_up "$1" . "$2") || return 1
   log_record "$1" "$2" made
   durable "$base/undo/$1/$2/sum" "$base/undo-log"
 }
@@ -151,7 +154,7 @@ adopt_records() {
     for each in $(records_of "\${folder##*/}"); do
       [ ! -e "$folder/$each/sum" ] || continue
       printf '#%s\n' "$(od -An -N16 -tx1 /dev/urandom)" > "$folder/$each/sum"
-      record_again "\${folder##*/}" "$each"
+      record_again "\${folder##*/}" "$each" || return 1
     done
   done
 }

@@ -91,7 +91,7 @@ undo_group() { # GROUP: newest first, what ran last of all; a record goes when i
   for record; do gone "$group" "$record"; done
   # With what a kill left under names that don't count, and of lines that it left out. No line is like
   # another: "append" looks for the last one that was heard.
-  sums="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n') "
+  sums="$(printf '%064d' "$(now)$$") "
   gone "$group" '*'
   rm -rf -- "$base/undo/$group"
 }
