@@ -16,7 +16,9 @@ export function described(
     .map(([name, value]) => `${name.slice(3)} ${(value / 1000).toFixed(2)} s`);
   log(`the pass itself: ${times.join(', ')}`);
   const squeezer = ['zstd', 'gzip'].find((name) => counts.has(`by_${name}`));
-  const by = squeezer ? `tar, in part through ${squeezer}` : 'tar';
+  const streams = counts.get('streams') ?? 1;
+  const tar = streams > 1 ? `tar in ${streams} streams` : 'tar';
+  const by = squeezer ? `${tar}, in part through ${squeezer}` : tar;
   const first = counts.get('tar') ? `the most by ${by}; then ` : '';
   return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
 }

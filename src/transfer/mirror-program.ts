@@ -5,6 +5,7 @@ import { listing } from './mirror/source/listing.ts';
 import { note } from './mirror/source/note.ts';
 import { pass } from './mirror/source/pass.ts';
 import { sending } from './mirror/source/sending.ts';
+import { streams } from './mirror/source/streams.ts';
 import { comparing } from './mirror/target/comparing.ts';
 import { ending } from './mirror/target/ending.ts';
 import { receiving } from './mirror/target/receiving.ts';
@@ -12,7 +13,7 @@ import { unpacking } from './mirror/target/unpacking.ts';
 import { writing } from './mirror/target/writing.ts';
 import { wire } from './mirror/wire.ts';
 
-const source = [pass, first, note, listing, sending];
+const source = [pass, first, streams, note, listing, sending];
 const target = [receiving, unpacking, comparing, writing, ending];
 
 const main = String.raw`# --------------------------------------------------------------------------------------------------

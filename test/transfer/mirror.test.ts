@@ -185,20 +185,41 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ listed: 17 });
   });
 
-  it('makes less of what it brings where the way is slow and that makes it faster', async () => {
+  /** Every way is slow, and every mailbox is enough to tell. */
+  const slow = { fast_enough: 1e15, settling: 0, trial: 1, clearly: 0 };
+
+  it('tries some streams, and less to carry, where the way is slow', async () => {
     await mirror.remove();
-    // Every way is slow, and every mailbox is enough to tell.
-    start(noCaution, { worth_squeezing: 1e12, trial: 1 });
-    mkdirSync(message('carl', 'cur'), { recursive: true });
-    writeFileSync(message('carl', 'cur/1700000000.M0.host:2,'), 'carl');
-    const { tar, by_zstd, by_gzip } = await pass();
-    expect([tar, (by_zstd ?? 0) + (by_gzip ?? 0) >= 1]).toEqual([3, true]);
+    start(noCaution, { ...slow, given_ahead: 1 });
+    for (let index = 0; index < 200; index += 1) {
+      mkdirSync(message(`user${index}`, 'cur'), { recursive: true });
+      writeFileSync(message(`user${index}`, 'cur/1700000000.M0.host:2,'), Buffer.alloc(100_000));
+    }
+    const { tar, streams, by_zstd, by_gzip } = await pass();
+    expect([tar, streams, (by_zstd ?? 0) + (by_gzip ?? 0) >= 1]).toEqual([202, 4, true]);
+    expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
+  });
+
+  it('joins links of mailboxes that came by different streams', async () => {
+    await mirror.remove();
+    start(noCaution, { ...slow, given_ahead: 1 });
+    for (let index = 0; index < 40; index += 1) {
+      mkdirSync(message(`user${index}`, 'cur'), { recursive: true });
+      const path = message(`user${index}`, 'cur/1700000000.M0.host:2,');
+      // Some share a message with the next but twenty, some an index.
+      if (index < 20) writeFileSync(path, Buffer.alloc(100_000, `${index}`));
+      else linkSync(message(`user${index - 20}`, 'cur/1700000000.M0.host:2,'), path);
+      const list = message(`user${index}`, 'dovecot-uidlist');
+      if (index % 2 === 0) writeFileSync(list, `${index}`);
+      else linkSync(message(`user${index - 1}`, 'dovecot-uidlist'), list);
+    }
+    expect(await pass()).toMatchObject({ tar: 42 });
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
   });
 
   it('waits for no bytes that tar does not read: of other links, or of what is gone', async () => {
     await mirror.remove();
-    start(noCaution, { trial: 1_000_000, patience: 1 });
+    start(noCaution, { given_ahead: 1_000_000 });
     for (const user of ['anna', 'bert']) {
       const path = message(user, 'cur/1700000000.M0.host:2,');
       writeFileSync(path, Buffer.alloc(2_000_000));
@@ -210,6 +231,23 @@ describe('a pass', () => {
     await withTar('cat | tar "$@"', async () => {
       expect(await pass()).toMatchObject({ tar: 2 });
     });
+  });
+
+  it('goes on with the other streams where one fails', async () => {
+    await mirror.remove();
+    start(noCaution, { ...slow, given_ahead: 1 });
+    for (let index = 0; index < 60; index += 1) {
+      mkdirSync(message(`user${index}`, 'cur'), { recursive: true });
+      writeFileSync(message(`user${index}`, 'cur/1700000000.M0.host:2,'), Buffer.alloc(100_000));
+    }
+    // The second tar on the target ends at once.
+    const script = `case $1 in -x) if mkdir ${mirror.temporary}/first 2>/dev/null || ! mkdir ${mirror.temporary}/second 2>/dev/null; then :; else exit 2; fi ;; esac
+      tar "$@"`;
+    await withTar(script, async () => {
+      const { tar } = await pass();
+      expect(tar).toBeGreaterThan(40);
+    });
+    expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
   });
 
   it('lists everything when the clock was set since', async () => {
@@ -412,11 +450,24 @@ describe('a pass', () => {
   });
 
   it('puts in place what a tar has left that was cut off', async () => {
-    const staging = join(target.root, '.mail-cutover.tar');
+    const staging = join(target.root, '.mail-cutover.tar/4711');
     mkdirSync(join(staging, 'anna/cur'), { recursive: true });
     mkdirSync(join(staging, 'nobody'));
     writeFileSync(join(staging, 'anna/cur/half'), 'a half');
     expect(await pass()).toMatchObject({ tar: 1 });
+  });
+
+  it('takes nothing that lies behind a link in what tar has brought', async () => {
+    mkdirSync(message('example.org', 'carl/cur'), { recursive: true });
+    const elsewhere = join(mirror.temporary, 'elsewhere');
+    mkdirSync(join(elsewhere, 'carl/cur'), { recursive: true });
+    for (const stream of ['', '/4711']) {
+      const staging = join(target.root, `.mail-cutover.tar${stream}`);
+      mkdirSync(staging, { recursive: true });
+      symlinkSync(elsewhere, join(staging, 'example.org'));
+    }
+    expect(await pass()).toMatchObject({ tar: 3 });
+    expect(readdirSync(elsewhere)).toEqual(['carl']);
   });
 
   it('runs by itself, and says in its folder how it ended', async () => {

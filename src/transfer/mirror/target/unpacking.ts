@@ -1,7 +1,7 @@
 /** The mirror program on the target: mailboxes that tar(1) brings. */
 export const unpacking = String.raw`# --- what tar brings ------------------------------------------------------------------------------
-# Into a folder of its own, where no link of an earlier pass can lead it astray. From there the mailboxes
-# are renamed to their places.
+# Each stream into a folder of its own, where no link that came otherwise can lead it astray. From there the
+# mailboxes are renamed to their places.
 sub staging { return "$_[0]{root}/.mail-cutover.tar" }
 
 sub untar {
@@ -11,9 +11,11 @@ sub untar {
     die "refused: no such program\n" unless $by =~ /^(?:zstd|gzip|)$/;
     -d $item->{root} or make_root($item->{root});
     my $staging = staging($item);
-    mkdir $staging, 0700 or die "can't make $staging: $!\n";
-    write_back($staging);
-    my @words = ('tar', '-x', '-p', '-b', '512', '--warning=none', $by ? ('-I', $by) : (), '-C', $staging);
+    mkdir $staging, 0700 or look($staging) && found_kind($stat) eq 'd' or die "can't make $staging: $!\n";
+    my $own = "$staging/$$";
+    mkdir $own, 0700 or die "can't make $own: $!\n";
+    write_back($own);
+    my @words = ('tar', '-x', '-p', '-b', '512', '--warning=none', $by ? ('-I', $by) : (), '-C', $own);
     exec { $words[0] } @words or die "can't run tar: $!\n";
 }
 
@@ -54,11 +56,13 @@ sub install {
     my $item = $items[$number] // die "refused: no such item\n";
     my ($staging, @done) = staging($item);
     look($staging) or return;
+    my @streams = folders_in($staging);
     for my $index (0 .. $#names) {
         my $name = $names[$index];
         check_name($_) for split m{/}, $name, -1;
-        my ($from, $to) = ("$staging/$name", full($item, $name));
-        next if !look($from) || look($to);
+        my ($stream) = grep { has_below($_, $name) } @streams or next;
+        my ($from, $to) = ("$stream/$name", full($item, $name));
+        next if look($to);
         my $above = make_real($item, parent($name));
         touch_folder($above);
         # Not if the place is on another file system: then it is sent.
@@ -66,6 +70,22 @@ sub install {
     }
     remove_tree($staging);
     return @done;
+}
+
+sub folders_in {
+    my ($path) = @_;
+    found_kind($stat) eq 'd' && opendir(my $handle, $path) or return;
+    return grep { look($_) && found_kind($stat) eq 'd' } map { "$path/$_" } grep { /^[0-9]+$/ } readdir $handle;
+}
+
+# Whether something lies there, and all that is above it are folders: no link leads elsewhere.
+sub has_below {
+    my ($path, $name) = @_;
+    for my $part (split m{/}, $name) {
+        return 0 unless look($path) && found_kind($stat) eq 'd';
+        $path .= "/$part";
+    }
+    return look($path);
 }
 
 `;
