@@ -1,3 +1,4 @@
+import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import {
@@ -156,11 +157,20 @@ async function copyOver(
     : { fault: 'perl is missing on one of the hosts' };
   if (!key.canMirror && (options.part?.index ?? 1) > 1)
     return 'nothing: rsync knows no parts, and the first one brings everything';
+  if ('fault' in evidence) demandRoom(options.target, evidence.fault);
   const all = present(options);
   const byRsync = 'fault' in evidence ? all : all.filter(({ path }) => others.has(path));
   if ('fault' in evidence) options.log(`by rsync, which is slower: ${evidence.fault}`);
   if (byRsync.length > 0) await rsyncItems({ ...options, items: byRsync }, key, options.stores);
   return 'fault' in evidence ? `${all.length} trees by rsync` : evidence.line;
+}
+
+/** rsync would only fill the rest of a disk that is full. */
+function demandRoom(target: Host, fault: string): void {
+  if (/No space left on device|Disk quota exceeded/.test(fault))
+    throw new UserError(
+      `${target.address}: ${fault.replace(/^on the target: /, '')}. Make room there, then run this again: it goes on where it was`,
+    );
 }
 
 /**

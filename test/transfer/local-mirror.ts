@@ -27,24 +27,39 @@ function withNumber(text: string, [name, value]: readonly [string, number]): str
   return text.replace(own, `my $${name} = ${value};`);
 }
 
+/** As if this happened, in shell, when a pass has looked what changed, and has listed nothing yet. */
+function withMeanwhile(text: string, file: string): string {
+  return text.replace(
+    "    lap('scan');",
+    `    system 'sh', '${file}' if -e '${file}';\n    lap('scan');`,
+  );
+}
+
 /** Two trees on this machine and the real program between them, without SSH. */
 export class LocalMirror {
   readonly temporary = mkdtempSync(join(tmpdir(), 'mirror-'));
   readonly #program = join(this.temporary, 'mirror.pl');
   readonly #forcedCommand = join(this.temporary, 'forced-command');
 
+  /** What a shell script there does happens in the middle of each pass: see `withMeanwhile`. */
+  readonly meanwhile = join(this.temporary, 'meanwhile.sh');
+
   readonly #young: number | undefined;
   readonly #server: MirrorServer | undefined;
+  readonly #isSlow: boolean;
 
   /**
    * `young`: seconds within which the program trusts no ctime; its own value if not given. `server`: what
    * runs it; if not given, each run is a process of its own, and the other end is started as a forced command does.
+   * `isSlow`: with a server, as if each way between hosts were slow.
    */
-  constructor(young?: number, server?: MirrorServer, numbers: Numbers = {}) {
+  constructor(young?: number, server?: MirrorServer, numbers: Numbers = {}, isSlow = false) {
     this.#young = young;
     this.#server = server;
+    this.#isSlow = isSlow;
     const all = young === undefined ? numbers : { ...numbers, young };
-    writeFileSync(this.#program, Object.entries(all).reduce(withNumber, mirrorProgram));
+    const program = withMeanwhile(mirrorProgram, this.meanwhile);
+    writeFileSync(this.#program, Object.entries(all).reduce(withNumber, program));
     writeFileSync(
       this.#forcedCommand,
       `case $4 in *mirror) exec perl "$1" receive "$2" "$3" ;; *held) exec perl "$1" receive "$2" "$3" held ;; *) exec perl "$1" untar "$2" "$3" \${4##*tar } ;; esac`,
@@ -92,7 +107,7 @@ export class LocalMirror {
     const started = (group: number) => {
       timer = setTimeout(() => killGroup(group), milliseconds);
     };
-    await server.run(args, { young: this.#young, started });
+    await server.run(args, { ...this.#how, started });
     clearTimeout(timer);
   }
 
@@ -114,6 +129,10 @@ export class LocalMirror {
     const result = await this.#run(['go', this.#socket(source), tag], lock);
     await untilNoted(source);
     return result;
+  }
+
+  get #how() {
+    return { young: this.#young, isSlow: this.#isSlow };
   }
 
   /** Ends what is held, and waits until it has. */
@@ -149,7 +168,7 @@ export class LocalMirror {
   }
 
   #run(args: readonly string[], lock = ''): Promise<MirrorResult> {
-    if (this.#server) return this.#server.run(args, { young: this.#young, lock }).then(resultOf);
+    if (this.#server) return this.#server.run(args, { ...this.#how, lock }).then(resultOf);
     const goesOn = ['hold', 'detach'].includes(args[0] ?? '');
     return run('perl', [this.#program, ...args], goesOn, lock);
   }

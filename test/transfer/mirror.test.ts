@@ -76,6 +76,107 @@ async function withTar(script: string, work: () => Promise<void>): Promise<void>
   }
 }
 
+/** While a file system lies at this path: `tmpfs`, or one of so many KB made by `mkfs` with these words. */
+async function withMount(
+  path: string,
+  kind: 'tmpfs' | { readonly mkfs: string; readonly size: number },
+  work: () => Promise<void>,
+): Promise<void> {
+  mkdirSync(path, { recursive: true });
+  if (kind === 'tmpfs') execFileSync('mount', ['-t', 'tmpfs', 'mail-cutover-test', path]);
+  else {
+    const image = join(mirror.temporary, 'image');
+    writeFileSync(image, '');
+    truncateSync(image, kind.size * 1024);
+    execFileSync('sh', [
+      '-c',
+      `mkfs.${kind.mkfs} -q -F "$1" && mount -o loop "$1" "$2"`,
+      'sh',
+      image,
+      path,
+    ]);
+    rmSync(join(path, 'lost+found'), { recursive: true, force: true });
+  }
+  try {
+    await work();
+  } finally {
+    execFileSync('umount', ['-l', path]);
+  }
+}
+
+describe('on file systems', () => {
+  it('cuts times to the second where the target keeps no more, there and back', async () => {
+    await withMount(target.root, { mkfs: 'ext3 -I 128', size: 8192 }, async () => {
+      const inSeconds = (root: string) =>
+        execFileSync(
+          'find',
+          [
+            '.',
+            '(',
+            '-type',
+            'd',
+            '-printf',
+            '%P %m %Ts\\n',
+            ')',
+            '-o',
+            '-printf',
+            '%P %m %s %n %Ts\\n',
+          ],
+          { cwd: root, encoding: 'utf8' },
+        )
+          .split('\n')
+          .sort();
+      const both = () => expect(inSeconds(target.root)).toEqual(inSeconds(source.root));
+      await mirror.pass(source, target);
+      both();
+      writeFileSync(message('anna', 'cur/1700000009.M9.host:2,'), 'new');
+      await newTick(mirror);
+      expect((await mirror.pass(source, target)).counts).toMatchObject({ sent: 1, removed: 0 });
+      both();
+      // Without a note: all is compared.
+      rmSync(join(source.folder, 'transfer-note'));
+      expect((await mirror.pass(source, target)).counts).toMatchObject({ sent: 2, removed: 0 }); // indexes
+      both();
+    });
+  });
+
+  it('says that there is no room, and goes on when there is', async () => {
+    await withMount(target.root, { mkfs: 'ext4', size: 2048 }, async () => {
+      const path = message('anna', 'cur/1700000009.M9.host:2,');
+      writeFileSync(path, Buffer.alloc(5_000_000));
+      await expect(mirror.pass(source, target)).rejects.toThrow('No space left on device');
+      writeFileSync(path, 'small');
+      expect((await mirror.pass(source, target)).counts).toMatchObject({ unstable: 0 });
+      expect(treeImage(target.root)).toEqual(treeImage(source.root));
+    });
+  });
+
+  it('takes files of one number on two file systems for two', async () => {
+    const [one, other] = ['anna', 'bert'].map((user) => message(user, '.Volume'));
+    await withMount(one ?? '', 'tmpfs', () =>
+      withMount(other ?? '', 'tmpfs', async () => {
+        for (const user of ['anna', 'bert']) {
+          mkdirSync(message(user, '.Volume/cur'), { recursive: true });
+          const path = message(user, '.Volume/cur/1700000000.M0.host:2,');
+          writeFileSync(path, `of ${user}`);
+          linkSync(path, message(user, '.Volume/cur/1700000001.M1.host:2,'));
+        }
+        const [first, second] = ['anna', 'bert'].map((user) =>
+          lstatSync(message(user, '.Volume/cur/1700000000.M0.host:2,')),
+        );
+        expect([first?.ino, first?.dev === second?.dev]).toEqual([second?.ino, false]);
+        await pass();
+        for (const user of ['anna', 'bert'])
+          renameSync(
+            message(user, '.Volume/cur/1700000001.M1.host:2,'),
+            message(user, '.Volume/cur/1700000001.M1.host:2,S'),
+          );
+        await pass();
+      }),
+    );
+  });
+});
+
 describe('a pass', () => {
   it('looks only at what changed since the last one', async () => {
     expect(await pass()).toMatchObject({ tar: 2, sent: 0, renamed: 0 });
@@ -172,7 +273,7 @@ describe('a pass', () => {
     await pass();
     symlinkSync('x', message('anna', 'cur/link'));
     execFileSync('mkfifo', [message('bert', 'pipe')]);
-    await expect(pass()).rejects.toThrow('exit code 4: neither file, folder nor symbolic link');
+    await expect(pass()).rejects.toThrow('exit code 5: neither file, folder nor symbolic link');
     expect(existsSync(join(target.folder, 'transfer-token'))).toBe(false);
     rmSync(message('bert', 'pipe'));
     expect(await pass()).toMatchObject({ listed: 17 });
@@ -505,6 +606,50 @@ describe('a pass', () => {
     expect(readFileSync(to, 'utf8')).toBe('one');
     expect(lstatSync(to).mtimeMs).toBe(lstatSync(from).mtimeMs);
     expect(readdirSync(join(mirror.temporary, 'etc-there')).sort()).toEqual(['a', 'ab']);
+  });
+
+  it.each([
+    ['one pass by two streams', ['1/1']],
+    ['two passes, each of a part', ['1/2', '2/2']],
+  ])('joins links between mailboxes that came by %s', async (_, parts) => {
+    await mirror.remove();
+    start(noCaution, { ...slow, given_ahead: 1 });
+    for (let index = 0; index < 12; index += 1) {
+      mkdirSync(message(`user${index}`, 'cur'), { recursive: true });
+      linkSync(
+        message('anna', 'cur/1700000000.M0.host:2,'),
+        message(`user${index}`, 'cur/1.L0.host'),
+      );
+      linkSync(message('anna', 'dovecot-uidlist'), message(`user${index}`, 'dovecot-uidlist'));
+    }
+    for (const part of parts) await mirror.pass(source, target, 'store', part);
+    expect(await pass()).toMatchObject({ sent: 0 });
+  });
+
+  it('keeps a link in whose place a folder was when the pass began', async () => {
+    await pass();
+    writeFileSync(message('anna', '.Sent/cur/1800000000.M0.host:2,'), 'new');
+    writeFileSync(message('bert', 'new/1800000000.M0.host'), 'new');
+    mkdirSync(message('carl', ''));
+    const aside = join(mirror.temporary, 'aside');
+    writeFileSync(
+      mirror.meanwhile,
+      `cd ${source.root} && mv anna ${aside} && ln -s ${aside} anna\n`,
+    );
+    await newTick(mirror);
+    await mirror.pass(source, target);
+    rmSync(mirror.meanwhile);
+    await newTick(mirror);
+    await pass();
+    expect(await pass()).toMatchObject({ listed: 0 });
+  });
+
+  it('leaves what tar has left on the source of an earlier pass to it', async () => {
+    mkdirSync(message('.mail-cutover.tar', '4711/anna/cur'), { recursive: true });
+    await mirror.pass(source, target);
+    expect(existsSync(join(target.root, '.mail-cutover.tar'))).toBe(false);
+    rmSync(message('.mail-cutover.tar', ''), { recursive: true });
+    await pass();
   });
 
   it('says what went wrong on the target', async () => {

@@ -23,7 +23,7 @@ export async function tryOnce(
   // Either the program's own caution, with changes while a pass runs, or none and no such change:
   // else no note would ever be young enough to be trusted here.
   const isCautious = random() < 0.4;
-  const mirror = new LocalMirror(isCautious ? undefined : -1000, server);
+  const mirror = new LocalMirror(isCautious ? undefined : -1000, server, {}, seed % 2 === 1);
   try {
     const [left, right] = [mirror.side('left'), mirror.side('right')];
     new RandomStore(left.root, random).make();
@@ -48,11 +48,11 @@ async function liveLiveFinal(
 ): Promise<Readonly<Record<string, number>>> {
   const store = new RandomStore(source.root, random);
   for (let live = Math.floor(random() * 3); live > 0; live -= 1) {
-    const parts = random() < 0.3 ? 1 + Math.floor(random() * 3) : 1;
-    const part = 1 + Math.floor(random() * parts);
-    const pass = mirror.pass(source, target, 'store', `${part}/${parts}`);
-    if (isCautious) await changeMeanwhile(store, random, pass);
-    await pass;
+    for (const part of someParts(random)) {
+      const pass = mirror.pass(source, target, 'store', part);
+      if (isCautious) await changeMeanwhile(store, random, pass);
+      await pass;
+    }
     await newTick(mirror);
     if (random() < 0.1) forget(source, target, random);
     if (random() < 0.05) editTarget(target, random);
@@ -64,6 +64,13 @@ async function liveLiveFinal(
   demandEqual(source.root, target.root);
   await newTick(mirror);
   return counts;
+}
+
+/** The whole at once, one part, or all parts one after the other. */
+function someParts(random: () => number): readonly string[] {
+  const count = random() < 0.3 ? 1 + Math.floor(random() * 3) : 1;
+  const all = Array.from({ length: count }, (_, index) => `${index + 1}/${count}`);
+  return random() < 0.5 ? all : [all[Math.floor(random() * count)] ?? '1/1'];
 }
 
 /** At once, or over a connection that was opened before the last changes. */

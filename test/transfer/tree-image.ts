@@ -8,7 +8,7 @@ import { type BigIntStats, lstatSync, readdirSync, readFileSync, readlinkSync } 
  */
 export function treeImage(root: string): readonly string[] {
   const lines: string[] = [];
-  const first = new Map<bigint, string>();
+  const first = new Map<string, string>();
   const add = (path: Buffer, shown: string) => {
     const stat = lstatSync(path, { bigint: true });
     lines.push(`${shown} ${attributes(stat)} ${what(path, shown, stat, first)}`);
@@ -26,11 +26,12 @@ function attributes(stat: BigIntStats): string {
   return `${stat.mode.toString(8)} ${stat.uid}:${stat.gid} ${stat.mtimeNs}`;
 }
 
-function what(path: Buffer, shown: string, stat: BigIntStats, first: Map<bigint, string>): string {
+function what(path: Buffer, shown: string, stat: BigIntStats, first: Map<string, string>): string {
   if (stat.isSymbolicLink()) return readlinkSync(path, { encoding: 'latin1' });
   if (!stat.isFile()) return '';
-  const same = first.get(stat.ino) ?? shown;
-  first.set(stat.ino, same);
+  const file = `${stat.dev} ${stat.ino}`;
+  const same = first.get(file) ?? shown;
+  first.set(file, same);
   const digest = createHash('sha256').update(readFileSync(path)).digest('hex').slice(0, 12);
   return `${stat.size} ${stat.nlink} ${digest} ${same}`;
 }

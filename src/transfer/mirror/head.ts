@@ -151,6 +151,9 @@ sub names_here {
     return grep { $_ ne '.' && $_ ne '..' } readdir $folder;
 }
 
+# Where tar unpacks, in the root of a store. One that lies on the source is left from a pass to it, and no mail.
+my $staging_name = '.mail-cutover.tar';
+
 # --- items ----------------------------------------------------------------------------------------
 # Each has a root, a folder. Of a "file" item only the entry of that name belongs to it. A "maybe" is a
 # tree that need not be there.

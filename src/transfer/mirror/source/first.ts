@@ -24,7 +24,7 @@ sub remember_whole {
     my (%met, @fed);
     for my $stream (@streams) {
         push @fed, $stream->{fed}->@*;
-        $met{$_}++ for keys $stream->{is_linked}->%*;
+        for my $inode (keys $stream->{is_linked}->%*) { $met{$inode} += $holders{"$work->{item} $inode"} ? 2 : 1 }
     }
     for my $number (ask_which('I', $work->{item}, map { $_->[0] } @fed)) {
         my ($stream, $records) = $fed[$number]->@[1, 2];
@@ -36,8 +36,8 @@ sub remember_whole {
     }
 }
 
-# tar keeps the links that it meets in one stream. A folder that holds a link to what came by more than one is
-# listed after it: the target joins them.
+# tar keeps the links that it meets in one stream. A folder that holds a link to what came by more than one, or by
+# an earlier pass too, is listed after it: the target joins them.
 sub unprove_parted {
     my ($record, $met) = @_;
     my $files = $record->[3];
@@ -65,7 +65,7 @@ sub units {
         chdir $path or next;
         my $all = $name eq '' && is_folder('cur');
         for my $entry (names_here()) {
-            next unless is_folder($entry);
+            next if !is_folder($entry) || $name eq '' && $entry eq $staging_name;
             my $inner = $name eq '' ? $entry : "$name/$entry";
             if ($all || is_folder("$entry/cur")) { push @units, $inner } else { push @above, $inner }
         }
@@ -93,7 +93,10 @@ sub note_tree {
             if ($kind == 8) {
                 $messages++;
                 $bytes += $size unless $links > 1 && $is_linked->{$inode}++;
-                if (!$with_messages || $entry !~ /^[0-9]+\../s) { push @files, 'f', $entry, lasting_key() }
+                if (!$with_messages || $entry !~ /^[0-9]+\../s) {
+                    push @files, 'f', $entry, lasting_key();
+                    $key = $unknown if $links > 1; # no mail server makes one; nothing tells where its other links are
+                }
                 elsif ($links > 1) {
                     push @files, 'l', $entry, key();
                     $key = $unknown if lasting_key() eq $unknown;

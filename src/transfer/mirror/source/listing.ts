@@ -32,18 +32,22 @@ sub list {
         $count{unstable}++ unless $it->{kind} eq 'maybe';
         return;
     }
+    my $is_coarse = $is_coarse{$item};
+    cut_time($item);
     my (undef, $uid, $gid, $mode, undef, undef, undef, undef, $seconds, $nanoseconds) = fields();
     my $record = $listed{$id} = [$item, $name, lasting_key(), []];
     my $before = noted_files($id);
     my ($common, @plain, @others, @below);
     my ($signs, $packed, $with_messages) = ('', '', holds_messages($name));
+    my $left = $name eq '' && $it->{kind} eq 'store' ? $staging_name : '';
     $has_young_link = 0;
     my $has_others = 0;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
     for my $entry (readdir $handle) {
         my $is_message = $with_messages && $entry =~ /^[0-9]+\../s;
-        next if !$is_message && ($entry eq '.' || $entry eq '..');
+        next if !$is_message && ($entry eq '.' || $entry eq '..' || $entry eq $left);
         next if syscall($statx_number, -100, $entry, 0x100, 0x7ff, $stat) != 0;
+        cut_time($item) if $is_coarse;
         if ($is_message) {
             my $attributes = substr $stat, 16, 14;
             $common //= $attributes if unpack('L x8 S', $attributes) == 1 && kind(unpack 'x12 S', $attributes) eq 'f';
@@ -73,6 +77,9 @@ sub list {
     return @below;
 }
 
+# Of what was just looked at: a mtime as the target can keep it.
+sub cut_time { substr($stat, 120, 4) = "\0\0\0\0" if $is_coarse{$_[0]} }
+
 sub is_known { return exists $known{$_[0]} && !gone($known{$_[0]}) }
 
 # Keys of the files that the note has of a folder, by name.
@@ -95,6 +102,7 @@ sub list_some {
         next if $noted[$noted] ne 'f';
         my $entry = $noted[$noted + 1];
         look($entry) or next;
+        cut_time($item);
         next if key() eq $noted[$noted + 2];
         $noted[$noted + 2] = lasting_key();
         $packed .= entry($item, $name, $entry, 0, [], undef, \@others) // next;
@@ -108,6 +116,7 @@ sub list_file {
     my ($item, $batch) = @_;
     my ($it, @others) = $items[$item];
     chdir $it->{root} && look($it->{name}) or do { $count{unstable}++; return };
+    cut_time($item);
     my $packed = entry($item, '', $it->{name}, 0, [], undef, \@others) // return;
     send_files($item, '', $batch, $packed, \@others);
     return;
@@ -132,8 +141,8 @@ sub entry {
             push @$noted, 'f', $name, lasting_key();
         }
         if ($is_linked) {
-            $group = ($groups{"$item $inode"} //= [1 + keys %groups, $nlink])->[0];
-            push $groups{"$item $inode"}->@*, "$item\0$folder_name";
+            $group = ($groups{linked($item)} //= [1 + keys %groups, $nlink])->[0];
+            push $groups{linked($item)}->@*, "$item\0$folder_name";
             if ($is_message) {
                 push @$noted, 'l', $name, key();
                 $has_young_link ||= lasting_key() eq $unknown;
@@ -144,7 +153,7 @@ sub entry {
     elsif ($kind eq '?') {
         refuse(full($items[$item], $folder_name) . "/$name");
     }
-    push @$others, [$kind, $name, $size, $is_message, $is_linked ? "$item $inode" : undef, sign()];
+    push @$others, [$kind, $name, $size, $is_message, $is_linked ? linked($item) : undef, sign()];
     return pack $entry_form, $kind, $shown, $mode & 07777, owner($uid, $gid), $size, $seconds, $nanoseconds, $must, $group, $nlink;
 }
 
@@ -167,7 +176,13 @@ sub serve_links {
     }
 }
 
-sub noted_holders { my ($lacking) = @_; return grep { is_unlisted($_) } map { ($holders{$_} // [])->@* } keys %$lacking }
+# By what the links of a file are known: item, inode, device. The note has the first two, which find no less.
+sub linked { return join ' ', $_[0], unpack 'x32 Q x96 Q', $stat }
+
+sub noted_holders {
+    my ($lacking) = @_;
+    return grep { is_unlisted($_) } map { ($holders{$_} // [])->@* } map { /^(.*) / } keys %$lacking;
+}
 
 sub near_holders {
     my ($lacking) = @_;
@@ -186,7 +201,7 @@ sub holders {
     my ($lacking, @indexes) = @_;
     return grep {
         my $item = $item_of[$_];
-        chdir $path_of[$_] and grep { look($_) && $lacking->{"$item " . unpack 'x32 Q', $stat} } names_here();
+        chdir $path_of[$_] and grep { look($_) && $lacking->{linked($item)} } names_here();
     } @indexes;
 }
 

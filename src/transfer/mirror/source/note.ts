@@ -2,7 +2,9 @@
 export const note = String.raw`# --- the note -------------------------------------------------------------------------------------
 my $note_head = 'mail-cutover note 2';
 
-# Seconds by which the clock is ahead of the time since boot; changes when the clock is set.
+# Seconds by which the clock is ahead of the time since boot; changes when the clock is set. What was noted
+# while it was set proves nothing.
+my $clock_at_start;
 sub clock {
     my $boot = slurp('/proc/sys/kernel/random/boot_id') // '';
     chomp $boot;
@@ -20,6 +22,7 @@ sub note_token {
 
 sub read_note {
     @items = read_items($_[0]);
+    (undef, $clock_at_start) = clock();
     $noted_token = note_token();
     return if $noted_token eq '';
     my $text = slurp("$folder/transfer-note") // '';
@@ -70,6 +73,8 @@ sub forget_note {
 
 sub write_note {
     my ($boot, $ahead) = clock();
+    if (abs($ahead - $clock_at_start) > 1) { unlink "$folder/transfer-note"; return }
+    leave_out_what_is_no_more();
     my ($folders, $entries) = ('', '');
     # Sorted as if "/" came before every other byte: what is below a folder follows it.
     my %order = map { my ($item, $name) = split /\0/, $_, 2; ($_ => pack('N', $item) . $name =~ tr{/}{\0}r) }
@@ -88,6 +93,26 @@ sub write_note {
     }
     my $paths = join "\0", map { $_->{path} } @items;
     put("$folder/transfer-note", join("\n", $note_head, $noted_token, $boot, $ahead) . "\n" . pack('N/a* N/a* N/a*', $paths, $folders, $entries));
+}
+
+# A folder gave way to a symbolic link while the pass ran: what was listed below it, through the link, lies
+# elsewhere. Not to be noted; and the folder that holds the link is listed again.
+sub leave_out_what_is_no_more {
+    my %kind;
+    for my $id (grep { $listed{$_}->@* } keys %listed) {
+        my ($item, $name) = $listed{$id}->@[0, 1];
+        my ($lost) = grep { ($kind{"$item\0$_"} //= look(full($items[$item], $_)) ? found_kind($stat) : '') ne 'd' } all_above($name) or next;
+        $listed{$id} = [];
+        my $above = "$item\0" . parent($lost);
+        $listed{$above}[2] = $unknown if $listed{$above} && $listed{$above}->@*;
+        $key_of[$known{$above}] = $unknown if exists $known{$above};
+    }
+}
+
+# The paths of the folders above, the highest first.
+sub all_above {
+    my @parts = split m{/}, $_[0];
+    return map { join '/', @parts[0 .. $_] } 0 .. $#parts - 1;
 }
 
 # --- what changed ---------------------------------------------------------------------------------

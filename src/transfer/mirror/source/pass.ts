@@ -14,6 +14,7 @@ my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some
 my ($part, $parts, %elsewhere) = (1, 1);
 
 my %can_squeeze;                        # programs that make less of a stream, of both hosts
+my %is_coarse;                          # items for which the target keeps whole seconds only
 
 # Of a detached pass: its folder, and how far it is.
 my ($run_folder, $doing, $told, $seen, $seen_bytes) = (undef, 'comparing', 0, 0, 0);
@@ -79,8 +80,9 @@ sub pass {
 my $greeted = 0;
 sub greet {
     return if $greeted++;
-    my ($order, @squeezers) = split ' ', expect_frame('R');
+    my ($order, $coarse, @squeezers) = split ' ', expect_frame('R');
     die "the other host's numbers are of another order\n" if $order ne $byte_order;
+    %is_coarse = map { $_ => 1 } grep { /^[0-9]+$/ } split /,/, $coarse;
     %can_squeeze = map { $_ => 1 } grep { has_program($_) } @squeezers;
 }
 
@@ -97,10 +99,7 @@ sub random {
     return $bytes;
 }
 
-sub refuse {
-    print STDERR "neither file, folder nor symbolic link: $_[0]\n";
-    exit 4;
-}
+sub refuse { die "neither file, folder nor symbolic link: $_[0]\n" }
 
 sub connect_to {
     pipe(my $from, my $to_us) && pipe(my $from_us, my $to) or die "no pipe: $!\n";

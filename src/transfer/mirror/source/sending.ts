@@ -58,7 +58,7 @@ sub open_ahead {
 sub send_content {
     my ($item, $name, $entry, $size, $is_message, $group, $sign, $path, $file) = $_[0]->@*;
     if (defined $file) {
-        my $result = send_bytes($file, $path, $size, $is_message, $sign);
+        my $result = send_bytes($item, $file, $path, $size, $is_message, $sign);
         if ($result ne 'gone') { $count{sent}++; $count{bytes} += $size }
         show_progress();
         return if $result eq 'same';
@@ -77,11 +77,12 @@ sub send_content {
 # same: as it was listed. changed: no message, so all there is was sent. gone: a message that is not
 # what was listed.
 sub send_bytes {
-    my ($file, $path, $size, $is_message, $sign) = @_;
+    my ($item, $file, $path, $size, $is_message, $sign) = @_;
     my $got = sysread $file, my $bytes, $size < $piece ? $size + 1 : $piece;
     # EISDIR: a folder has taken its name
     if (!defined $got) { return 'gone' if $! == POSIX::EISDIR; die "can't read $path: $!\n" }
     if (!look_at($file) || found_kind($stat) ne 'f') { return 'gone' }
+    cut_time($item);
     if ($got == $size && $size < $piece) {
         # Still what was listed? Its ctime may be another one, as renaming changes that.
         my $is_same = sign() eq $sign;
@@ -99,7 +100,9 @@ sub send_bytes {
         $got = sysread $file, $bytes, $piece;
         die "can't read $path: $!\n" unless defined $got;
     }
-    my $is_same = $sum == $size && look_at($file) && sign() eq $sign;
+    my $is_whole = $sum == $size && look_at($file);
+    cut_time($item);
+    my $is_same = $is_whole && sign() eq $sign;
     return 'gone' if $is_message && !$is_same;
     send_frame('K', '');
     return $is_same ? 'same' : 'changed';

@@ -12,7 +12,7 @@ sub receive_all {
     open $in, '<&', \*STDIN;
     open $out, '>&', \*STDOUT;
     binmode $_ for $in, $out;
-    send_frame('R', join ' ', $byte_order, grep { has_program($_) } qw(zstd gzip));
+    send_frame('R', join ' ', $byte_order, join(',', 'coarse', grep { is_coarse($items[$_]) } 0 .. $#items), grep { has_program($_) } qw(zstd gzip));
     flush_frames();
     enlist($folder, expect_frame('N')) if $is_held;
     my $token = expect_frame('H');
@@ -40,6 +40,24 @@ sub receive_all {
     }
 }
 
+# Whether a store lies on a file system that keeps whole seconds only (ext3; ext4 with inodes of 128 bytes).
+# What has a fraction of a second answers it; else a file is made to see.
+sub is_coarse {
+    my ($item) = @_;
+    return 0 if $item->{kind} ne 'store';
+    my $path = $item->{root};
+    $path = parent($path) || '/' until -d $path;
+    look("$path/.") or return 0;
+    my ($ctime_fraction, $seconds, $nanoseconds) = (fields())[7, 8, 9];
+    return 0 if $ctime_fraction || $nanoseconds;
+    my $probe = temporary($path);
+    sysopen my $file, $probe, O_WRONLY | O_CREAT | O_EXCL, 0600 or return 0;
+    set_mtime($file, 1, 123_456_789);
+    my $is_coarse = look_at($file) && (fields())[9] == 0;
+    unlink $probe;
+    set_mtime("$path/.", $seconds, $nanoseconds);
+    return $is_coarse;
+}
 
 # The stores' own folders, by inode and mtime: one that was wiped, or put in place anew, is not the one
 # that the token speaks of. What else somebody changed here, the comparison after the pass finds.

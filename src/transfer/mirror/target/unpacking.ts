@@ -2,7 +2,7 @@
 export const unpacking = String.raw`# --- what tar brings ------------------------------------------------------------------------------
 # Each stream into a folder of its own, where no link that came otherwise can lead it astray. From there the
 # mailboxes are renamed to their places.
-sub staging { return "$_[0]{root}/.mail-cutover.tar" }
+sub staging { return "$_[0]{root}/$staging_name" }
 
 sub untar {
     my (undef, $items_file, $number, $by) = (@_, '');

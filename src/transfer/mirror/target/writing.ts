@@ -3,12 +3,7 @@ export const writing = String.raw`# --- contents that come ---------------------
 my ($content, $content_path);
 
 sub write_whole {
-    open_content();
-    my $count = length $_[0];
-    if ($count > 0) {
-        my $done = syswrite $content, $_[0];
-        die "can't write $content_path: $!\n" if !defined $done || $done != $count;
-    }
+    write_content($_[0]);
     end_content(1);
 }
 
