@@ -15,6 +15,7 @@ sub hold_all {
         my $child = connect_to(@command);
         read_note($items_file);
         greet();
+        start_scanners();
         socket(my $listener, PF_UNIX, SOCK_STREAM, 0) or die "can't make a socket: $!\n";
         unlink $path;
         bind($listener, pack_sockaddr_un($path)) && listen($listener, 5) or die "can't make $path: $!\n";

@@ -21,28 +21,29 @@ sub bring_new {
 # Of the mailboxes that came and are in their places, those whose stream ended well are noted.
 sub remember_whole {
     my ($work, @streams) = @_;
-    my (%met, @fed);
+    my (%is_parted, @fed);
     for my $stream (@streams) {
         push @fed, $stream->{fed}->@*;
-        for my $inode (keys $stream->{is_linked}->%*) { $met{$inode} += $holders{"$work->{item} $inode"} ? 2 : 1 }
+        my $met = $stream->{met};
+        for my $inode (keys %$met) { $is_parted{$inode} = 1 if $met->{$inode}[0] < $met->{$inode}[1] }
     }
     for my $number (ask_which('I', $work->{item}, map { $_->[0] } @fed)) {
         my ($stream, $records) = $fed[$number]->@[1, 2];
         next unless $stream->{is_whole};
-        unprove_parted($_, \%met) for @$records;
+        unprove_parted($_, \%is_parted) for @$records;
         remember($records);
         $count{tar}++;
         $count{"by_$stream->{by}"}++ if $stream->{by};
     }
 }
 
-# tar keeps the links that it meets in one stream. A folder that holds a link to what came by more than one, or by
-# an earlier pass too, is listed after it: the target joins them.
+# tar keeps the links that it meets in one stream. A folder that holds a link to a file of which that stream did not
+# have all links is listed after it: the target joins them.
 sub unprove_parted {
-    my ($record, $met) = @_;
+    my ($record, $is_parted) = @_;
     my $files = $record->[3];
     for (my $entry = 0; $entry < @$files; $entry += 3) {
-        $record->[2] = $unknown if ($met->{unpack 'x4 Q', $files->[$entry + 2]} // 0) > 1;
+        $record->[2] = $unknown if $is_parted->{unpack 'x4 Q', $files->[$entry + 2]};
     }
 }
 
@@ -76,9 +77,9 @@ sub units {
 sub is_folder { return look($_[0]) && found_kind($stat) eq 'd' }
 
 # What the note would say of a folder and all below it; how many files, how many bytes: of a file with several
-# links once, as tar reads it once.
+# links once, as tar reads it once. MET gets these, by inode: how many of the links were met, how many there are.
 sub note_tree {
-    my ($item, $top, $is_linked) = @_;
+    my ($item, $top, $met) = @_;
     my ($messages, $bytes, @records, @below) = (0, 0);
     push @below, $top;
     while (defined(my $name = pop @below)) {
@@ -92,7 +93,12 @@ sub note_tree {
             my $kind = $mode >> 12; # 8 file, 4 folder, 10 symbolic link
             if ($kind == 8) {
                 $messages++;
-                $bytes += $size unless $links > 1 && $is_linked->{$inode}++;
+                if ($links == 1) { $bytes += $size }
+                else {
+                    my $of = $met->{$inode} //= [0];
+                    $bytes += $size unless $of->[0]++;
+                    $of->[1] = $links;
+                }
                 if (!$with_messages || $entry !~ /^[0-9]+\../s) {
                     push @files, 'f', $entry, lasting_key();
                     $key = $unknown if $links > 1; # no mail server makes one; nothing tells where its other links are

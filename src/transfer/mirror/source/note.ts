@@ -161,26 +161,39 @@ sub mark_gone {
 }
 
 # Words such as d12: folder 12 differs. In several processes: more than there are processors, because what is
-# not in memory is waited for.
-sub changes {
+# not in memory is waited for. They may wait for their turn from before the freeze on.
+my @scanners; # each: where it is told to begin, and what it says
+
+sub start_scanners {
     my $last = $#item_of;
     my $parts = $last < 5000 ? 1 : 8;
-    my (@others, @found);
-    for my $part (1 .. $parts - 1) {
-        my ($from, $to) = map { int($last * $_ / $parts) } $part, $part + 1;
-        my $child = open(my $other, '-|') // die "can't fork: $!\n";
+    return if $parts == 1;
+    my @bounds = map { int($last * $_ / $parts) } 0 .. $parts;
+    $bounds[0] = -1;
+    for my $part (1 .. $parts) {
+        pipe(my $told, my $tell) or die "no pipe: $!\n";
+        my $child = open(my $found, '-|') // die "can't fork: $!\n";
         if ($child == 0) {
-            print join ' ', changes_among($from + 1, $to);
+            close $_ for $tell, $in, $out, map { $_->[0] } @scanners;
+            # The pass is off where nobody says so.
+            print join ' ', changes_among($bounds[$part - 1] + 1, $bounds[$part]) if sysread $told, my $word, 1;
             STDOUT->flush;
             POSIX::_exit(0);
         }
-        push @others, $other;
+        close $told;
+        push @scanners, [$tell, $found];
     }
-    push @found, changes_among(0, int($last / $parts));
+}
+
+sub changes {
+    start_scanners() unless @scanners;
+    my @all = splice @scanners or return changes_among(0, $#item_of);
+    syswrite $_->[0], '.' for @all;
     local $/;
-    for my $other (@others) {
-        push @found, split ' ', <$other> // '';
-        close $other or die "a second scan failed\n";
+    my @found;
+    for my $found (map { $_->[1] } @all) {
+        push @found, split ' ', <$found> // '';
+        close $found or die "a second scan failed\n";
     }
     return @found;
 }
@@ -189,8 +202,8 @@ sub changes_among {
     my ($from, $to) = @_;
     my @found;
     FOLDER: for my $index ($from .. $to) {
-        my $path = $path_of[$index];
-        if (syscall($statx_number, -100, $path, 0x100, 0x7ff, $stat) != 0) { push @found, "g$index"; next }
+        # Not copied: in a process that shares them, each page that is written to costs.
+        if (syscall($statx_number, -100, $path_of[$index], 0x100, 0x7ff, $stat) != 0) { push @found, "g$index"; next }
         if (substr($stat, 28, 12) . substr($stat, 96, 12) ne $key_of[$index]) {
             push @found, (kind(unpack 'x28 S', $stat) eq 'd' ? 'd' : 'g') . $index;
             next;
@@ -198,7 +211,7 @@ sub changes_among {
         my ($entry, $end) = $first_of[$index]->@*;
         my $differs = 0;
         for (; $entry < $end; $entry += 3) {
-            my $file = "$path/$noted[$entry + 1]";
+            my $file = "$path_of[$index]/$noted[$entry + 1]";
             if (syscall($statx_number, -100, $file, 0x100, 0x7ff, $stat) != 0) { push @found, "d$index"; next FOLDER }
             next if substr($stat, 28, 12) . substr($stat, 96, 12) eq $noted[$entry + 2];
             # A message that is also another file may change under that other name.

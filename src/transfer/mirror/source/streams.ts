@@ -7,7 +7,7 @@ export const streams = String.raw`# --- streams --------------------------------
 #   list, rest       where the names go, until it gets no more; what is still to be written there
 #   fed              [name, stream, records] of the mailboxes that it was given
 #   given, got       bytes of these, and bytes that tar has read
-#   is_linked        files with several links that it has met, by inode
+#   met              of files with several links, by inode: how many it has met, how many there are
 my $tar = 'tar -c -b 512 --format=posix --pax-option=delete=atime --pax-option=delete=ctime --warning=none';
 my %squeezers = (zstd => 'zstd -q', gzip => 'gzip -1');
 my $given_ahead = 16_000_000;              # bytes that a stream is given before tar wants them
@@ -107,7 +107,7 @@ sub start_stream {
     # What tar complains of, a mailbox that has gone, the listing looks at again.
     my $reader = start_program({ in => $listed, out => $to, is_quiet => 1 }, @words);
     my $carrier = start_program({ in => $from }, @command);
-    return { by => $by, reader => $reader, carrier => $carrier, list => $list, rest => '', fed => [], given => 0, got => 0, from_disk => 0, is_linked => {} };
+    return { by => $by, reader => $reader, carrier => $carrier, list => $list, rest => '', fed => [], given => 0, got => 0, from_disk => 0, met => {} };
 }
 
 # Looks what a stream has done, and whether it has ended; is_whole if all of it arrived.
@@ -142,7 +142,7 @@ sub give {
         if (!unread($list)) { $stream->{given} = $stream->{got} }
         elsif ($stream->{given} - $stream->{got} >= $given_ahead) { return 0 }
         my $name = $work->{names}[$work->{next}++];
-        my ($records, $messages, $bytes) = note_tree($work->{item}, $name, $stream->{is_linked});
+        my ($records, $messages, $bytes) = note_tree($work->{item}, $name, $stream->{met});
         push $stream->{fed}->@*, [$name, $stream, $records];
         $stream->{given} += $bytes + 4096;
         $stream->{rest} = "./$name\0";
