@@ -1,5 +1,6 @@
 import { head } from './mirror/head.ts';
 import { hold } from './mirror/hold.ts';
+import { changes } from './mirror/source/changes.ts';
 import { first } from './mirror/source/first.ts';
 import { listing } from './mirror/source/listing.ts';
 import { note } from './mirror/source/note.ts';
@@ -13,7 +14,7 @@ import { unpacking } from './mirror/target/unpacking.ts';
 import { writing } from './mirror/target/writing.ts';
 import { wire } from './mirror/wire.ts';
 
-const source = [pass, first, streams, note, listing, sending];
+const source = [pass, first, streams, note, changes, listing, sending];
 const target = [receiving, unpacking, comparing, writing, ending];
 
 const main = String.raw`# --------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ export interface Ended {
 
 interface RunOptions {
   readonly young?: number | undefined;
-  /** Every way is slow, so that all manners of carrying are tried. */
+  /** Every way is slow, so that all manners of carrying are tried; and every store so large that several look. */
   readonly isSlow?: boolean;
   readonly lock?: string;
   readonly started?: (group: number) => void;
@@ -143,7 +143,7 @@ while (my $line = <STDIN>) {
         open STDOUT, '>', "$path.out";
         open STDERR, '>', "$path.err";
         ($young, $ENV{HOSTCTL_LOCK}, @ARGV) = ($age, $number, @args);
-        ($fast_enough, $settling, $trial, $given_ahead, $clearly) = (1e15, 0, 1, 1, 0) if $is_slow;
+        ($fast_enough, $settling, $trial, $given_ahead, $clearly, $whole_below) = (1e15, 0, 1, 1, 0, 1) if $is_slow;
         run_main();
         exit 0;
     }

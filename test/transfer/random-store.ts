@@ -262,7 +262,8 @@ export class RandomStore {
   /** Of what is no message: the folder of a message would not tell. */
   #attributes(): void {
     const entry = this.#pick([...this.#files(/\/(?!\d+\.)[^/]*$/), ...this.#folders(/./)]);
-    if (!entry) return;
+    // Not of a message, which no mail server does, nor by another link of it: see decision 17.
+    if (!entry || (lstatSync(entry).isFile() && lstatSync(entry).nlink > 1)) return;
     if (this.#chance(0.4)) chmodSync(entry, this.#pick([0o700, 0o750, 0o2770, 0o640]) ?? 0o700);
     if (isRoot && this.#chance(0.4))
       chownSync(entry, this.#pick([0, 1, 12345]) ?? 0, this.#pick([0, 8, 54321]) ?? 0);

@@ -2,22 +2,34 @@
 export const listing = String.raw`# --- listing --------------------------------------------------------------------------------------
 my $has_young_link; # in the folder that is listed: its key proves nothing
 
-# Lists the queue in batches. The next batch is on its way while the target compares the one before.
+# Lists the queue in batches. The next batch is on its way while the target compares the one before. MORE adds to
+# the queue; see next_changed.
 sub serve_queue {
-    my @queue = @_;
+    my ($more, @queue) = @_;
     my @asked;
-    while (@queue || @asked) {
-        my ($size, $at_mailbox, $batch) = (0, '');
-        # A mailbox is not parted: what moved within it is renamed only if both ends of the way are here.
-        while (@queue && ($size < $batch_size || mailbox($queue[0][1]) eq $at_mailbox)) {
-            my ($item, $name, $index) = (shift @queue)->@*;
-            $at_mailbox = mailbox($name);
-            $batch //= []; # a folder may be empty, and no longer so at the target
-            unshift @queue, defined $index ? list_some($index, $batch, \$size) : list($item, $name, $batch, \$size);
-        }
-        if ($batch) { send_frame('B', ''); flush_frames(); push @asked, $batch }
-        push @queue, serve(shift @asked) if @asked && (@asked > 1 || !@queue);
+    while (1) {
+        push @queue, $more->(!@asked) if !@queue;
+        last unless @queue || @asked;
+        if (@queue && @asked < 2) { push @asked, list_batch(\@queue) }
+        else { push @queue, serve(shift @asked) }
     }
+}
+
+# Sends a batch of the queue; returns what it holds, or nothing if there was none to send.
+sub list_batch {
+    my ($queue) = @_;
+    my ($size, $at_mailbox, $batch) = (0, '');
+    # A mailbox is not parted: what moved within it is renamed only if both ends of the way are here.
+    while (@$queue && ($size < $batch_size || mailbox($queue->[0][1]) eq $at_mailbox)) {
+        my ($item, $name, $index) = (shift @$queue)->@*;
+        $at_mailbox = mailbox($name);
+        $batch //= []; # a folder may be empty, and no longer so at the target
+        unshift @$queue, defined $index ? list_some($index, $batch, \$size) : list($item, $name, $batch, \$size);
+    }
+    return unless $batch;
+    send_frame('B', '');
+    flush_frames();
+    return $batch;
 }
 
 # Sends all of a folder. Returns the folders below it that are to be listed too.
@@ -172,7 +184,7 @@ sub owner {
 sub serve_links {
     for my $search (\&noted_holders, \&near_holders, \&all_holders) {
         my %lacking = map { $_ => 1 } grep { $groups{$_}->$#* - 1 < $groups{$_}[1] } keys %groups or return;
-        serve_queue(map { [$item_of[$_], $name_of[$_]] } $search->(\%lacking));
+        serve_queue(sub { }, map { [$item_of[$_], $name_of[$_]] } $search->(\%lacking));
     }
 }
 

@@ -8,7 +8,7 @@ $count{$_} = 0 for qw(listed looked sent bytes unstable);
 # The note of the last pass, an array a field: of folders, sorted so that what is below one follows it;
 # and of their entries, three fields each. Letter f: a file to look at; l: a message with several links.
 my ($noted_token, @item_of, @name_of, @path_of, @key_of, @first_of, @noted);
-my (%known, %holders, %state);          # state by number: 'd' changed, 'f' some files did, 'g' gone
+my (%known, %root_of, %holders, %state); # state by number: 'd' changed, 'f' some files did, 'g' gone
 
 # A part of the mailboxes only; and those of the others, by item and path. See there.
 my ($part, $parts, %elsewhere) = (1, 1);
@@ -52,8 +52,7 @@ sub pass {
     unlink "$folder/transfer-token"; # this host's own, of a pass in the other direction
     send_frame('H', $noted_token);
     flush_frames();
-    my @queue = scan();
-    lap('scan');
+    begin_scan() if $parts == 1;
     greet();
     my $answer = expect_frame('H');
     lap('connect');
@@ -61,12 +60,15 @@ sub pass {
     forget_note() if !$is_trusted;
     find_elsewhere() if $parts > 1;
     if (!$is_trusted || $parts > 1) {
+        drop_scan();
         bring_new($_, @command) for stores();
         ($doing, $seen_bytes) = ('comparing', 0);
-        @queue = scan();
         lap('tar');
+        begin_scan();
     }
-    serve_queue(@queue);
+    my @queue = next_changed(1);
+    lap('scan');
+    serve_queue(\&next_changed, @queue);
     serve_links();
     lap('copy');
     $noted_token = join '', map { sprintf '%02x', ord } split //, random(16);
