@@ -3,9 +3,8 @@ export const hold = String.raw`# --- held open ---------------------------------
 # A process that has started, read the note and connected, and waits on a local socket for the word. So
 # the pass that is in the downtime pays for none of it. It has no key: what is lost is made anew.
 #   hold SOCKET HOURS TAG FOLDER ITEMS COMMAND...    ends when the connection stands
-#   go SOCKET TAG       the pass; 6 if nothing (with this tag, of this note) is held
+#   go SOCKET TAG       the pass; 6 if nothing (with this tag, of this note) is held; see above
 #   release SOCKET      ends what is held
-use Socket;
 
 sub hold_all {
     my ($path, $hours, $tag, $for, $items_file, @command) = @_;
@@ -100,24 +99,6 @@ sub obey {
     write_note() if $is_done;
     close $out;
     waitpid $child, 0;
-}
-
-sub speak {
-    my ($path, $word) = @_;
-    socket(my $socket, PF_UNIX, SOCK_STREAM, 0) or die "can't make a socket: $!\n";
-    connect($socket, pack_sockaddr_un($path)) or return;
-    syswrite $socket, "$word\n";
-    local $/;
-    return <$socket> // '';
-}
-
-sub go {
-    my ($path, $tag) = @_;
-    my $said = speak($path, "go $tag lock " . ($ENV{HOSTCTL_LOCK} // '')) // "fault 6 nothing is held\n";
-    if ($said =~ /^done /) { print $said; return }
-    my ($code, $text) = $said =~ /^fault ([0-9]+) (.*)$/s ? ($1, $2) : (5, "the pass ended without a word\n");
-    print STDERR $text;
-    exit $code;
 }
 
 `;
