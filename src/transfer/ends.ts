@@ -1,4 +1,5 @@
 import { ceasing } from './admission.ts';
+import { keepingFolder } from './pass-folder.ts';
 
 /*
  * Shell text by which source and target are made ready for a pass, and what one asks of the other.
@@ -43,14 +44,14 @@ make_key() { # FOLDER MIGRATION
  * On the source: folder, migration, bytes of the items and of the mirror program.
  */
 export const prepareSource = String.raw`${ceasing}
+${keepingFolder}
 ${takePrograms}
 ${makingKey}
 umask 077
 cease "$1"
 # Of a pass in the other direction.
 rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.token
-rm -rf -- "$1"
-mkdir -p -- "$1"
+make_folder "$1"
 take_programs "$1" "$3" "$4"
 make_key "$1" "$2"`;
 
@@ -63,12 +64,12 @@ make_key "$1" "$2"`;
  * is held open until then takes it when it begins.
  */
 export const prepareTarget = String.raw`${ceasing}
+${keepingFolder}
 ${takePrograms}
 umask 077
 cease "$1"
 rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.note
-rm -rf -- "$1"
-mkdir -p -- "$1"
+make_folder "$1"
 head -c "$3" > "$1/rsyncd.conf"
 take_programs "$1" "$4" "$5"
 printenv HOSTCTL_LOCK > "$1/lock" || :

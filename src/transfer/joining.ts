@@ -4,6 +4,7 @@ import { addressesIn, admissionWords, admit, admitting } from './admission.ts';
 import { makingKey, prepareSource, prepareTarget } from './ends.ts';
 import { meetingProgram } from './meeting-program.ts';
 import { mirrorProgram } from './mirror-program.ts';
+import { folderOf } from './pass-folder.ts';
 import { findWay, hostKeys, knownHosts } from './way.ts';
 
 /** The two hosts of a pass, and what may be changed on the target. */
@@ -71,11 +72,6 @@ export async function join(options: JoinOptions): Promise<Joint> {
   return { ...joint, detour: `${unreached}${failed}: the pass goes through the runner` };
 }
 
-/** Of the key of a pass and what belongs to it, on both hosts. */
-export function folderOf(migration: string): string {
-  return `/run/mail-cutover-${migration}`;
-}
-
 interface Endpoint {
   readonly address: string;
   readonly port: number;
@@ -93,9 +89,10 @@ async function push(
   const folder = folderOf(migration);
   const admission = {
     migration,
-    addresses: from ?? addressesIn(sourceEnd.addressLines, source.address),
+    folder,
+    addresses: from ?? addressesIn(sourceEnd.addressLines, [source.address]),
     publicKey: sourceEnd.publicKey,
-    command: `exec sh ${folder}/forced-command`,
+    command: `sh ${folder}/forced-command`,
   };
   const [, opened] = await Promise.all([
     pin(source, folder, knownHosts(address, port, keysOfTarget)),
@@ -167,9 +164,10 @@ async function pull(
   if (targetEnd.can === 'no') throw new Error('perl is missing there');
   const admission = {
     migration,
-    addresses: addressesIn(targetEnd.addressLines, target.address),
+    folder,
+    addresses: addressesIn(targetEnd.addressLines, [target.address]),
     publicKey: targetEnd.publicKey,
-    command: `exec perl ${folder}/meet.pl wait ${folder}`,
+    command: `perl ${folder}/meet.pl wait ${folder}`,
   };
   await Promise.all([
     source.change(admit(admission, 'admit the key of this pass')),
