@@ -102,6 +102,7 @@ export async function makeDirectories(options: PassOptions): Promise<readonly st
 /** One pass with nothing but rsync. */
 export async function rsyncPass(options: PassOptions): Promise<void> {
   const key = await createPassKey({ ...options, directories: await makeDirectories(options) });
+  if (key.detour !== undefined) options.log(key.detour);
   try {
     await rsyncItems(options, key);
   } finally {
