@@ -19,19 +19,31 @@ export interface PassKey extends Omit<Joint, 'close'> {
   module(path: string): string;
   /** Puts the end of the lease off, to a full lease from now. */
   renew(): Promise<void>;
+  /** The same, if a good part of the lease is over. */
+  renewIfDue(): Promise<void>;
   remove(): Promise<void>;
 }
+
+const dueSeconds = 600;
 
 /** Joins source and target for one pass. Whoever has the key removes it. */
 export async function createPassKey(options: JoinOptions): Promise<PassKey> {
   const { source, target, migration, directories } = options;
   const { close, ...joint } = await join(options);
+  let renewedAt = performance.now();
+  const renew = async () => {
+    await renewPassKey(source, target, migration);
+    renewedAt = performance.now();
+  };
   return {
     ...joint,
     destination: joint.host.includes(':') ? `[${joint.host}]` : joint.host,
     folder: folderOf(migration),
     module: (path) => moduleOf(path, directories),
-    renew: () => renewPassKey(source, target, migration),
+    renew,
+    renewIfDue: async () => {
+      if (performance.now() - renewedAt > dueSeconds * 1000) await renew();
+    },
     remove: async () => {
       await removePassKey(source, target, migration);
       await close();
