@@ -13,6 +13,8 @@ export interface Host {
   readonly address: string;
   /** Port of its sshd there. */
   readonly port: number;
+  /** Addresses that it has for others, where they are not on its interfaces (NAT). */
+  readonly publicAddresses?: readonly string[];
   /** Runs a command that changes nothing. A non-zero exit throws unless the command allows it. */
   read(command: Command): Promise<Result>;
   /** Runs a command that changes the host, under the lock's number. */

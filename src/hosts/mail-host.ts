@@ -37,6 +37,7 @@ export class MailHost implements Host {
   readonly role: Role;
   readonly address: string;
   readonly port: number;
+  readonly publicAddresses: readonly string[];
   /** The folder of this migration on the host. */
   readonly folder: string;
   readonly #connection: SshConnection;
@@ -49,6 +50,7 @@ export class MailHost implements Host {
     this.role = role;
     this.address = config.address;
     this.port = config.port;
+    this.publicAddresses = config['public-addresses'] ?? [];
     this.folder = `/var/lib/mail-cutover/${migration}`;
     this.#user = config.user;
     this.#sudoPassword = credentials.sudoPassword;

@@ -48,9 +48,30 @@ async function identity(host: MailHost): Promise<string> {
   return result.stdout.toString('utf8');
 }
 
-/** A pass logs in to NEW as root, by a key that can do one thing (sshd_config(5), PermitRootLogin). */
-async function rootLogin(context: StageContext): Promise<Finding[]> {
-  const result = await context.new.read(
+/** A pass logs in as root, by a key that can do one thing (sshd_config(5), PermitRootLogin). */
+export async function rootLogin(context: Pick<StageContext, 'old' | 'new'>): Promise<Finding[]> {
+  const [old, target] = await Promise.all([keepsRootOut(context.old), keepsRootOut(context.new)]);
+  const setting = 'set PermitRootLogin to forced-commands-only or prohibit-password';
+  const found: Finding[] = [];
+  if (target)
+    found.push(
+      blocks(
+        `${context.new.label}: sshd lets root in by no key (PermitRootLogin no), and a pass of the transfer comes in as root`,
+        `${setting} until the migration is finished`,
+      ),
+    );
+  if (old)
+    found.push(
+      warns(
+        `${context.old.label}: sshd lets root in by no key (PermitRootLogin no): every pass, of a rollback too, needs a connection from OLD to NEW; where there is none, mail goes through the runner`,
+        `${setting} there too, or let OLD through to NEW in the firewalls`,
+      ),
+    );
+  return found;
+}
+
+async function keepsRootOut(host: MailHost): Promise<boolean> {
+  const result = await host.read(
     script(
       'sshd=$(command -v sshd || echo /usr/sbin/sshd); "$sshd" -T 2>/dev/null || exit 44',
       [],
@@ -60,14 +81,7 @@ async function rootLogin(context: StageContext): Promise<Finding[]> {
       },
     ),
   );
-  return /^permitrootlogin no$/m.test(result.stdout.toString('utf8'))
-    ? [
-        blocks(
-          `${context.new.label}: sshd lets root in by no key (PermitRootLogin no), and a pass of the transfer comes in as root`,
-          'set PermitRootLogin to forced-commands-only or prohibit-password until the migration is finished',
-        ),
-      ]
-    : [];
+  return /^permitrootlogin no$/m.test(result.stdout.toString('utf8'));
 }
 
 /** Every A and AAAA of the migration file is an address that NEW has. */

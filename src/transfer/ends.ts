@@ -1,4 +1,5 @@
 import { ceasing } from './admission.ts';
+import { keepingFolder } from './pass-folder.ts';
 
 /*
  * Shell text by which source and target are made ready for a pass, and what one asks of the other.
@@ -13,6 +14,8 @@ export const heldRequest = 'mail-cutover held';
  * the mirror program makes it of the other.
  */
 const tarRequest = 'mail-cutover tar';
+/** Nothing: a log-in that shows that the key is let in. */
+export const helloRequest = 'mail-cutover hello';
 
 /**
  * Shell text. From standard input, each with its length in bytes before it: the items, the program that
@@ -43,32 +46,32 @@ make_key() { # FOLDER MIGRATION
  * On the source: folder, migration, bytes of the items and of the mirror program.
  */
 export const prepareSource = String.raw`${ceasing}
+${keepingFolder}
 ${takePrograms}
 ${makingKey}
 umask 077
 cease "$1"
 # Of a pass in the other direction.
 rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.token
-rm -rf -- "$1"
-mkdir -p -- "$1"
+make_folder "$1"
 take_programs "$1" "$3" "$4"
 make_key "$1" "$2"`;
 
 /**
  * On the target: folder, migration, bytes of rsyncd.conf, of the items and of the mirror program. What is
- * left there is the key's forced command: it knows three words, and else starts rsync's server in daemon
+ * left there is the key's forced command: it knows four words, and else starts rsync's server in daemon
  * mode. It is told what the other side asked for in the environment (sshd(8), SSH_ORIGINAL_COMMAND).
  *
  * Under the lock's number, where there is one: who takes the lock over ends this end of a pass too. What
  * is held open until then takes it when it begins.
  */
 export const prepareTarget = String.raw`${ceasing}
+${keepingFolder}
 ${takePrograms}
 umask 077
 cease "$1"
 rm -f -- "/var/lib/mail-cutover/$2"/rsync-*.note
-rm -rf -- "$1"
-mkdir -p -- "$1"
+make_folder "$1"
 head -c "$3" > "$1/rsyncd.conf"
 take_programs "$1" "$4" "$5"
 printenv HOSTCTL_LOCK > "$1/lock" || :
@@ -77,6 +80,7 @@ state=/var/lib/mail-cutover/$2
 run=
 if [ -s $1/lock ]; then run="\$state/bin/hostctl run \$(cat $1/lock)"; fi
 case "\$SSH_ORIGINAL_COMMAND" in
+  '${helloRequest}') exit 0 ;;
   '${mirrorRequest}') exec \$run perl $1/mirror.pl receive "\$state" $1/items ;;
   '${heldRequest}') exec perl $1/mirror.pl receive "\$state" $1/items held ;;
   '${tarRequest} '*) set -f; exec \$run perl $1/mirror.pl untar "\$state" $1/items \${SSH_ORIGINAL_COMMAND#'${tarRequest} '} ;;

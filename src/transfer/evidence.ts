@@ -19,8 +19,13 @@ export function described(
   const streams = counts.get('streams') ?? 1;
   const tar = streams > 1 ? `tar in ${streams} streams` : 'tar';
   const by = squeezer ? `${tar}, in part through ${squeezer}` : tar;
+  const refused = counts.get('refused_streams') ?? 0;
+  const slower =
+    refused === 0
+      ? ''
+      : `; slower than it could be: ${refused} further ${refused === 1 ? 'connection was' : 'connections were'} refused or lost (the lease of a key ends half an hour after a job has last looked)`;
   const first = counts.get('tar') ? `the most by ${by}; then ` : '';
-  return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed`;
+  return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed${slower}`;
 }
 
 /** The summary is read when the pass has ended: what it was like is told by its last line of progress. */

@@ -1,10 +1,15 @@
+import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
-import { addressesIn, admissionWords, admit, admitting } from './admission.ts';
+import { CommandFailed } from '../hosts/mail-host.ts';
+import { ConnectionLost } from '../hosts/ssh-connection.ts';
+import { addressesIn, admissionWords, admit, admitting, dismissing } from './admission.ts';
+import { type Endpoint, greet, lastLine, NotJoined, pin, shared, ssh } from './connecting.ts';
 import { makingKey, prepareSource, prepareTarget } from './ends.ts';
 import { meetingProgram } from './meeting-program.ts';
 import { mirrorProgram } from './mirror-program.ts';
-import { findWay, hostKeys, knownHosts } from './way.ts';
+import { folderOf } from './pass-folder.ts';
+import { hostKeys, knownHosts, type Way, waysBetween } from './way.ts';
 
 /** The two hosts of a pass, and what may be changed on the target. */
 export interface JoinOptions {
@@ -46,96 +51,132 @@ interface End {
 }
 
 /**
- * Makes both ends ready and joins them: the source connects where it can, else the target, else the
- * connection goes through the runner.
+ * Makes both ends ready and joins them, by the first way on which the key is let in: the source connects where
+ * it can, else the target, else the connection goes through the runner.
  */
 export async function join(options: JoinOptions): Promise<Joint> {
-  const { source, target } = options;
-  const [sourceEnd, keysOfTarget, way] = await Promise.all([
+  const ways = waysBetween(options.source, options.target);
+  const [sourceEnd, keysOfTarget, first] = await Promise.all([
     readySource(options),
-    hostKeys(target),
-    findWay(source, target),
+    hostKeys(options.target),
+    ways.next(),
   ]);
-  if (way.by === 'source') return push(options, sourceEnd, keysOfTarget, way);
-  const unreached = `${source.address} gets no answer from sshd at ${target.address}`;
-  let failed = '';
-  if (way.by === 'target' && sourceEnd.can !== 'no') {
-    try {
-      const joint = await pull(options, sourceEnd, way);
-      return { ...joint, detour: `${unreached}: the other one connects to it` };
-    } catch (error) {
-      failed = `, nor can that one use its own (${error instanceof Error ? error.message : error})`;
+  const ends = { options, sourceEnd, keysOfTarget };
+  const failures = first.value?.by === 'source' ? [] : [unanswered(options)];
+  for (let next = first; !next.done; next = await ways.next()) {
+    for (const { title, open } of attempts(ends, next.value)) {
+      const joint = await open().catch((error: unknown) => {
+        if (!(error instanceof NotJoined)) throw error;
+        failures.push(error.message);
+      });
+      if (!joint) continue;
+      return failures.length === 0
+        ? joint
+        : { ...joint, detour: `${failures.join('; ')}: ${title}` };
     }
   }
-  const joint = await throughRunner(options, sourceEnd, keysOfTarget);
-  return { ...joint, detour: `${unreached}${failed}: the pass goes through the runner` };
+  throw new UserError(`the hosts can't be joined for a pass: ${failures.join('; ')}`);
 }
 
-/** Of the key of a pass and what belongs to it, on both hosts. */
-export function folderOf(migration: string): string {
-  return `/run/mail-cutover-${migration}`;
+function unanswered({ source, target }: JoinOptions): string {
+  return `${source.address} gets no answer from sshd at ${target.address}`;
 }
 
-interface Endpoint {
-  readonly address: string;
-  readonly port: number;
+/** What all attempts to join the hosts know. */
+interface Ends {
+  readonly options: JoinOptions;
+  readonly sourceEnd: End;
+  readonly keysOfTarget: readonly string[];
+}
+
+/** How to go a way, and what that is called. */
+interface Attempt {
+  readonly title: string;
+  open(): Promise<Joint>;
+}
+
+/** Through the runner either host may connect: the other one's sshd may let nobody in. */
+function attempts(ends: Ends, way: Way): readonly Attempt[] {
+  switch (way.by) {
+    case 'source':
+      return [{ title: `it connects to ${way.address}`, open: () => push(ends, way) }];
+    case 'target':
+      return [{ title: 'the other one connects to it', open: () => pull(ends, way) }];
+    case 'runner':
+      return [push, pull].map((connect) => ({
+        title: 'the pass goes through the runner',
+        open: () => throughRunner(ends, connect),
+      }));
+  }
 }
 
 /** The source connects, with the key that it has made. `from`: what the target sees, if not the source's own. */
 async function push(
-  options: JoinOptions,
-  sourceEnd: End,
-  keysOfTarget: readonly string[],
+  { options, sourceEnd, keysOfTarget }: Ends,
   { address, port }: Endpoint,
   from?: string,
 ): Promise<Joint> {
   const { source, target, migration } = options;
   const folder = folderOf(migration);
-  const admission = {
-    migration,
-    addresses: from ?? addressesIn(sourceEnd.addressLines, source.address),
-    publicKey: sourceEnd.publicKey,
-    command: `exec sh ${folder}/forced-command`,
-  };
-  const [, opened] = await Promise.all([
-    pin(source, folder, knownHosts(address, port, keysOfTarget)),
-    target.change(
-      script(
-        `${prepareTarget}
-         shift 5
-         ${admitting}
-         admit "$@"`,
-        [...targetWords(options), ...admissionWords(admission)],
-        { stdin: targetInput(options), purpose: 'admit the key of this pass' },
-      ),
+  const addresses = from ?? addressesOf(source, sourceEnd);
+  const opened = await target.change(
+    script(
+      `${prepareTarget}
+       shift 5
+       ${admitting}
+       admit "$@"`,
+      [
+        ...targetWords(options),
+        ...admissionWords({
+          migration,
+          folder,
+          addresses,
+          publicKey: sourceEnd.publicKey,
+          command: `sh ${folder}/forced-command`,
+        }),
+      ],
+      { stdin: targetInput(options), purpose: 'admit the key of this pass' },
     ),
-  ]);
+  );
   const targetEnd = endOf(opened.stdout);
   const remoteShell = ssh(folder, port, sourceEnd.aes && targetEnd.aes);
+  const sharedShell = shared(remoteShell, folder);
+  const isMirrored = canMirror(sourceEnd, targetEnd);
+  // What rsync will need next is opened by the greeting already.
+  const shell = isMirrored ? remoteShell : sharedShell;
+  await orDismiss(target, migration, () =>
+    greet(source, folder, { shell, address }, knownHosts(address, port, keysOfTarget)),
+  ).catch(saying(`${source.address} is not let in by sshd at ${at(target, address)}`, addresses));
   return {
     remoteShell,
-    sharedShell: `${remoteShell} -o ControlMaster=auto -o ControlPath=${folder}/shared -o ControlPersist=15`,
+    sharedShell,
     host: address,
-    canMirror: canMirror(sourceEnd, targetEnd),
+    canMirror: isMirrored,
     throughRunner: false,
     close: async () => {},
   };
 }
 
-/** A port on the source leads over the runner's two connections to the target's sshd, which sees itself. */
-async function throughRunner(
-  options: JoinOptions,
-  sourceEnd: End,
-  keysOfTarget: readonly string[],
-): Promise<Joint> {
-  const there = await options.target.tunnel('127.0.0.1', options.target.port);
-  const back = await options.source.tunnelBack(there.port);
+/**
+ * A port on the host that connects leads over the runner's two connections to the other one's sshd, which sees
+ * itself.
+ */
+async function throughRunner(ends: Ends, connect: typeof push | typeof pull): Promise<Joint> {
+  const { source, target } = ends.options;
+  const [from, to] = connect === push ? [source, target] : [target, source];
+  const there = await to.tunnel('127.0.0.1', to.port);
+  const back = await from.tunnelBack(there.port).catch(async (error: unknown) => {
+    await there.close();
+    // Its sshd forwards no port; the other one's may.
+    const isRefused = error instanceof UserError && !(error instanceof ConnectionLost);
+    throw isRefused ? new NotJoined(error.message) : error;
+  });
   const close = async () => {
     await Promise.allSettled([back.close(), there.close()]);
   };
-  const endpoint = { address: '127.0.0.1', port: back.port };
   try {
-    const joint = await push(options, sourceEnd, keysOfTarget, endpoint, '127.0.0.1,::1');
+    const endpoint = { address: '127.0.0.1', port: back.port };
+    const joint = await connect(ends, endpoint, '127.0.0.1,::1');
     return { ...joint, throughRunner: true, close };
   } catch (error) {
     await close();
@@ -148,12 +189,13 @@ async function throughRunner(
  * What calls is the same as what would connect, and starts the same there.
  */
 async function pull(
-  options: JoinOptions,
-  sourceEnd: End,
+  { options, sourceEnd }: Ends,
   { address, port }: Endpoint,
+  from?: string,
 ): Promise<Joint> {
   const { source, target, migration } = options;
   const folder = folderOf(migration);
+  demandPerl(source, sourceEnd);
   const [opened, keysOfSource] = await Promise.all([
     target.change(
       script(`${prepareTarget}\n${makingKey}\nmake_key "$1" "$2"`, targetWords(options), {
@@ -161,27 +203,28 @@ async function pull(
         purpose: 'make the key of this pass',
       }),
     ),
-    hostKeys(source),
+    hostKeys(source).catch((error: unknown) => {
+      if (error instanceof CommandFailed) throw new NotJoined(error.message);
+      throw error;
+    }),
   ]);
   const targetEnd = endOf(opened.stdout);
-  if (targetEnd.can === 'no') throw new Error('perl is missing there');
+  demandPerl(target, targetEnd);
+  const addresses = from ?? addressesOf(target, targetEnd);
   const admission = {
     migration,
-    addresses: addressesIn(targetEnd.addressLines, target.address),
+    folder,
+    addresses,
     publicKey: targetEnd.publicKey,
-    command: `exec perl ${folder}/meet.pl wait ${folder}`,
+    command: `perl ${folder}/meet.pl wait ${folder}`,
   };
   await Promise.all([
     source.change(admit(admission, 'admit the key of this pass')),
     pin(target, folder, knownHosts(address, port, keysOfSource)),
   ]);
-  await target.change(
-    script(
-      `if ! perl "$1/meet.pl" answer "$1" ${ssh(folder, port, sourceEnd.aes && targetEnd.aes)} "$2" < /dev/null > /dev/null 2> "$1/fault"
-       then cat "$1/fault" >&2; exit 5; fi`,
-      [folder, address],
-      { timeout: 60, purpose: 'connect to the other host' },
-    ),
+  const shell = ssh(folder, port, sourceEnd.aes && targetEnd.aes);
+  await orDismiss(source, migration, () => answerCalls(target, folder, { shell, address })).catch(
+    saying(`${target.address} is not let in by sshd at ${at(source, address)}`, addresses),
   );
   const remoteShell = `perl ${folder}/meet.pl call ${folder}`;
   return {
@@ -192,6 +235,58 @@ async function pull(
     throughRunner: false,
     close: async () => {},
   };
+}
+
+/** Returns when the first connection stands. */
+async function answerCalls(
+  target: Host,
+  folder: string,
+  { shell, address }: { readonly shell: string; readonly address: string },
+): Promise<void> {
+  const result = await target.change(
+    script(
+      `if ! perl "$1/meet.pl" answer "$1" ${shell} "$2" < /dev/null > /dev/null 2> "$1/fault"
+       then cat "$1/fault" >&2; exit 5; fi`,
+      [folder, address],
+      { allow: [0, 5], timeout: 60, purpose: 'connect to the other host' },
+    ),
+  );
+  if (result.code !== 0) throw new NotJoined(lastLine(result.stderr));
+}
+
+/** A key that is of no use is not left admitted. */
+async function orDismiss(host: Host, migration: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof NotJoined)
+      await host.change(
+        script(`${dismissing}\ndismiss "$1"`, [migration], {
+          purpose: 'dismiss a key that is not let in',
+        }),
+      );
+    throw error;
+  }
+}
+
+/** Why a log-in failed, and from where the key was good: behind NAT the other host sees another address. */
+function saying(what: string, addresses: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof NotJoined)) throw error;
+    throw new NotJoined(`${what} (${error.message}; the key is good from ${addresses})`);
+  };
+}
+
+function at(host: Host, address: string): string {
+  return address === host.address ? address : `${address}, which is ${host.address}`;
+}
+
+function demandPerl({ address }: Host, { can }: End): void {
+  if (can === 'no') throw new NotJoined(`perl is missing on ${address}`);
+}
+
+function addressesOf({ address, publicAddresses = [] }: Host, { addressLines }: End): string {
+  return addressesIn(addressLines, [...publicAddresses, address]);
 }
 
 async function readySource(options: JoinOptions): Promise<End> {
@@ -236,35 +331,6 @@ function targetInput(options: JoinOptions): Buffer {
   const config = Buffer.from(rsyncdConfig(options.directories));
   return Buffer.concat([config, itemsOf(options), Buffer.from(mirrorProgram + meetingProgram)]);
 }
-
-async function pin(host: Host, folder: string, hostKeyLines: string): Promise<void> {
-  await host.change(
-    script('umask 077; cat > "$1/known_hosts"', [folder], {
-      stdin: hostKeyLines,
-      purpose: 'pin the host key for this pass',
-    }),
-  );
-}
-
-function ssh(folder: string, port: number, hasFastAes: boolean): string {
-  return [
-    'ssh',
-    '-i',
-    `${folder}/key`,
-    '-p',
-    String(port),
-    '-o',
-    `UserKnownHostsFile=${folder}/known_hosts`,
-    '-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o BatchMode=yes -o ForwardAgent=no',
-    '-o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=15',
-    `-c ${(hasFastAes ? [...aesCiphers, chacha] : [chacha, ...aesCiphers]).join(',')}`,
-    '-l root',
-  ].join(' ');
-}
-
-/** AES costs a fraction of the other where processors have instructions for it, and several times as much where not. */
-const aesCiphers = ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com', 'aes128-ctr'];
-const chacha = 'chacha20-poly1305@openssh.com';
 
 /** rsync module name of a tree. */
 export function moduleOf(path: string, directories: readonly string[]): string {

@@ -136,6 +136,13 @@ describe('a call over a connection that the other side has opened', () => {
     expect((await once(child, 'exit'))[0]).toBe(255);
   });
 
+  it('is never answered where the other side says nothing', async () => {
+    writeFileSync(program, meetingProgram.replace('$opening = 30;', '$opening = 1;'));
+    const { status, stderr } = answer('sleep', '60');
+    expect([status, stderr]).toEqual([5, 'no word from the other side\n']);
+    await vi.waitFor(() => expect(isAlive()).toBe(false));
+  });
+
   it('is never answered where no connection could be made', () => {
     const { status, stderr } = answer('sh', '-c', 'echo refused >&2; exit 255');
     expect([status, stderr]).toEqual([5, 'refused\n']);

@@ -23,6 +23,7 @@ $SIG{PIPE} = 'IGNORE';
 
 my $piece = 262_144;             # bytes
 my ($beat, $patience) = (15, 75); # seconds: a sign of life, and how long the caller waits for one
+my $opening = 30;                # seconds that the first connection may take
 my $last = 0xffff_ffff;
 
 sub put_all {
@@ -95,7 +96,8 @@ sub send_apart {
 
 sub call {
     my ($folder, undef, @words) = @_;
-    my $socket = meet($folder) // die "no connection of the target's is waiting\n";
+    my $socket = meet($folder);
+    unless ($socket) { print STDERR "no connection of the target's is waiting\n"; exit 255 } # as ssh(1) does
     put_all($socket, join(' ', @words) . "\n");
     my $child = send_apart($socket);
     close STDIN;
@@ -150,7 +152,10 @@ sub answer {
         POSIX::_exit(5);
     }
     close $tell;
+    local $SIG{ALRM} = sub { kill 'TERM', $child; print STDERR "no word from the other side\n"; POSIX::_exit(5) };
+    alarm $opening;
     exit 5 if (<$told> // '') ne "ready\n";
+    alarm 0;
 }
 
 sub answer_each {

@@ -38,7 +38,7 @@ export async function classify(source: Host, paths: readonly string[]): Promise<
   return paths.map((path, index) => ({ path, kind: (kinds[index] ?? 'missing') as Item['kind'] }));
 }
 
-type RsyncKey = Pick<PassKey, 'sharedShell' | 'destination' | 'module'>;
+type RsyncKey = Pick<PassKey, 'sharedShell' | 'destination' | 'module' | 'renewIfDue'>;
 
 /**
  * Makes the target's trees what the source's are: additions, changes and deletions, with mtimes to
@@ -58,6 +58,8 @@ export async function rsyncItems(
         ? await changesOf({ ...options, path: item.path })
         : undefined;
     if (changes) done.push(changes);
+    // The one before may have taken hours, and each logs in.
+    await key.renewIfDue();
     await source.change(
       command(
         rsyncWords(
@@ -102,6 +104,7 @@ export async function makeDirectories(options: PassOptions): Promise<readonly st
 /** One pass with nothing but rsync. */
 export async function rsyncPass(options: PassOptions): Promise<void> {
   const key = await createPassKey({ ...options, directories: await makeDirectories(options) });
+  if (key.detour !== undefined) options.log(key.detour);
   try {
     await rsyncItems(options, key);
   } finally {

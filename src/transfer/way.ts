@@ -37,19 +37,28 @@ async function reaches(from: Host, address: string, port: number): Promise<boole
 }
 
 /**
- * The source's connection where there can be one, else the target's; by the address that the migration
- * file gives, else by any other that the host has. What answers there must be that host.
+ * Ways in the order in which they are tried: the source's connection, by the address that the migration file
+ * gives and by another that the target has, then the target's in the same way; at last through the runner.
+ * What answers at an address that nobody wrote down must be that host. None of them is looked for before it is
+ * asked for, and that a port answers does not say that the key is let in there.
  */
-export async function findWay(source: Host, target: Host): Promise<Way> {
-  if (await reaches(source, target.address, target.port)) return to(target, 'source');
+export async function* waysBetween(source: Host, target: Host): AsyncGenerator<Way, void> {
+  if (await reaches(source, target.address, target.port)) yield to(target, 'source');
   const [isReached, straight, back] = await Promise.all([
     reaches(target, source.address, source.port),
     otherAddress(source, target),
     otherAddress(target, source),
   ]);
-  if (straight !== undefined) return { ...to(target, 'source'), address: straight };
-  if (isReached) return to(source, 'target');
-  return back === undefined ? { by: 'runner' } : { ...to(source, 'target'), address: back };
+  if (straight !== undefined) yield { ...to(target, 'source'), address: straight };
+  if (isReached) yield to(source, 'target');
+  if (back !== undefined) yield { ...to(source, 'target'), address: back };
+  yield { by: 'runner' };
+}
+
+/** The first of them. */
+export async function findWay(source: Host, target: Host): Promise<Way> {
+  const { value } = await waysBetween(source, target).next();
+  return value ?? { by: 'runner' };
 }
 
 function to({ address, port }: Host, by: 'source' | 'target') {

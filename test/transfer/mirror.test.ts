@@ -351,6 +351,16 @@ describe('a pass', () => {
     expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
   });
 
+  it.each([77, 255])('tells of streams that are refused (exit code %i)', async (code) => {
+    await mirror.remove();
+    start(noCaution);
+    // As with a key whose lease is over: the tar on the target does not even start.
+    await withTar(`case $1 in -x) exit ${code} ;; esac; tar "$@"`, async () => {
+      expect((await pass()).refused_streams).toBeGreaterThan(0);
+    });
+    expect(await pass()).toMatchObject({ listed: 0, sent: 0 });
+  });
+
   it('lists everything when the clock was set since', async () => {
     await pass();
     const note = join(source.folder, 'transfer-note');

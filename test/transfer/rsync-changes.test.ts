@@ -97,7 +97,12 @@ async function pass(isCautious = false): Promise<string> {
       live: false,
       log: (line) => void said.push(line),
     },
-    { sharedShell: 'sh /srv/forced-command', destination: 'host', module: () => 'tree' },
+    {
+      sharedShell: 'sh /srv/forced-command',
+      destination: 'host',
+      module: () => 'tree',
+      renewIfDue: async () => {},
+    },
     [store],
   );
   await newTick();

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Lock, takeLock } from '../../src/engine/lock.ts';
 import { MailHost } from '../../src/hosts/mail-host.ts';
@@ -5,10 +6,11 @@ import { migrationFiles } from '../../src/hosts/migration-files.ts';
 import { demandEqual } from '../../src/transfer/manifest.ts';
 import { outlook } from '../../src/transfer/outlook.ts';
 import { finalPass, passAndHold, transferPass } from '../../src/transfer/pass.ts';
-import { createPassKey } from '../../src/transfer/pass-key.ts';
+import { createPassKey, removePassKey } from '../../src/transfer/pass-key.ts';
 import { classify, rsyncPass } from '../../src/transfer/rsync-pass.ts';
 import { seed } from '../bench/mail-store.ts';
 import { Lab } from '../lab/lab.ts';
+import { mustRun, waitFor } from '../lab/process.ts';
 
 const store = '/srv/store';
 let lab: Lab;
@@ -82,6 +84,8 @@ async function demandNothingLeft(): Promise<void> {
     const { stdout } = await lab.host(name).sh(
       `grep 'mail-cutover' /root/.ssh/authorized_keys
        ls -d /run/mail-cutover-way
+       # What brings to disk what tar wrote looks once a second whether tar is still there.
+       for second in 1 2 3 4 5; do if pgrep -f 'mirro[r].pl untar' > /run/lab-left; then sleep 1; fi; done
        pgrep -af 'mee[t].pl|mirro[r].pl'`,
     );
     expect(stdout).toBe('');
@@ -183,7 +187,7 @@ it('the target is let in for nothing but to wait for a call', async () => {
   try {
     const line = await lab.host('old').mustSh('grep "way pass$" /root/.ssh/authorized_keys');
     expect(line).toMatch(
-      /^restrict,from="[^"]*10\.77\.0\.12[^"]*",expiry-time="\d{14}Z",command="exec perl /,
+      /^restrict,from="[^"]*10\.77\.0\.12[^"]*",expiry-time="\d{14}Z",command="exec sh (\S+)\/door \1 perl /,
     );
     const ssh = `ssh -i ${key.folder}/key -o UserKnownHostsFile=${key.folder}/known_hosts -o BatchMode=yes`;
     const { stdout } = await lab.host('new').sh(`${ssh} root@10.77.0.11 id < /dev/null`);
@@ -198,6 +202,246 @@ it('the target is let in for nothing but to wait for a call', async () => {
   }
   await demandNothingLeft();
 }, 120_000);
+
+it('a lease that is over lets nobody in, and ends nothing', async () => {
+  const [old, fresh] = [lab.host('old'), lab.host('new')];
+  const key = await createPassKey({ ...options(), directories: [store] });
+  const ask = `${key.remoteShell} ${key.host} 'mail-cutover hello' < /dev/null 2>&1`;
+  try {
+    expect(await old.sh(ask)).toMatchObject({ code: 0, stdout: '' });
+    // One that waits for the other side's first word.
+    await old.mustSh(
+      `mkfifo /run/lab-fifo
+       (${key.remoteShell} ${key.host} 'mail-cutover mirror' < /run/lab-fifo > /run/lab-said 2>&1 &
+        sleep 60 > /run/lab-fifo 2>&1 & echo $! > /run/lab-holder)`,
+    );
+    await waitFor('the target waits', 30, async () => (await fresh.sh(receives)).code === 0);
+    await fresh.mustSh('echo 1 > "$1/lease"', [key.folder]);
+    expect(await old.sh(ask)).toMatchObject({
+      code: 77,
+      stdout: 'mail-cutover: the lease of the key of this pass is over\n',
+    });
+    expect((await fresh.sh(receives)).code).toBe(0);
+    await key.renew();
+    expect((await old.sh(ask)).code).toBe(0);
+    await fresh.mustSh('rm "$1/lease"', [key.folder]);
+    expect((await old.sh(ask)).code).toBe(77);
+  } finally {
+    await old.sh(
+      'kill "$(cat /run/lab-holder)"; rm -f /run/lab-fifo /run/lab-holder /run/lab-said',
+    );
+    await key.remove();
+  }
+  await waitFor('it has ended', 30, async () => (await fresh.sh(receives)).code !== 0);
+  await demandNothingLeft();
+}, 120_000);
+
+/** The end of a pass on the target. */
+const receives = "pgrep -f 'mirro[r].pl receive'";
+
+describe('where a port answers and the key is not let in', () => {
+  const runner = '*@10.77.0.1';
+  const itself = '*@127.0.0.1 *@::1';
+  /** Lets nobody else in; what reaches the port is answered all the same. */
+  const admitOnly = (name: Name, users: string) =>
+    lab
+      .host(name)
+      .mustSh(
+        'printf "AllowUsers %s\n" "$1" > /etc/ssh/sshd_config.d/lab.conf; systemctl reload ssh',
+        [users],
+      );
+
+  afterEach(async () => {
+    for (const name of ['old', 'new'] as const)
+      await lab.host(name).mustSh('rm -f /etc/ssh/sshd_config.d/lab.conf; systemctl reload ssh');
+  });
+
+  const detour = () => said.find((line) => line.includes('is not let in')) ?? '';
+
+  it('on the target, the target connects', async () => {
+    await admitOnly('new', runner);
+    await liveAndFinal();
+    expect(detour()).toMatch(
+      /^10\.77\.0\.11 is not let in by sshd at 10\.77\.0\.12 \(.*Permission denied.*; the key is good from [^ ]*10\.77\.0\.11.*: the other one connects to it$/,
+    );
+    expect(said).toContain(held);
+    await demandNothingLeft();
+  }, 180_000);
+
+  it('on neither, the pass goes through the runner', async () => {
+    for (const name of ['old', 'new'] as const) await admitOnly(name, `${runner} ${itself}`);
+    await liveAndFinal();
+    expect(detour()).toMatch(
+      /10\.77\.0\.12 is not let in by sshd at 10\.77\.0\.11 .*: the pass goes through the runner$/,
+    );
+    expect(said).toContain('no connection is held open: it would go through this job');
+    await demandNothingLeft();
+  }, 180_000);
+
+  it('on the target by nobody at all, the target connects through the runner', async () => {
+    await admitOnly('new', runner);
+    await admitOnly('old', `${runner} ${itself}`);
+    await liveAndFinal();
+    expect(detour()).toMatch(/: the pass goes through the runner$/);
+    await demandNothingLeft();
+  }, 180_000);
+
+  it('anywhere, the pass fails and says so', async () => {
+    for (const name of ['old', 'new'] as const) await admitOnly(name, runner);
+    await expect(createPassKey({ ...options(), directories: [store] })).rejects.toThrow(
+      /^the hosts can't be joined for a pass: .*10\.77\.0\.11 is not let in .*10\.77\.0\.12 is not let in .*127\.0\.0\.1/,
+    );
+    for (const name of ['old', 'new'] as const)
+      expect(await lab.host(name).sh('grep "way pass$" /root/.ssh/authorized_keys')).toMatchObject({
+        stdout: '',
+      });
+    await removePassKey(...hosts(), 'way');
+  }, 180_000);
+
+  it('because it comes from another address (NAT), another way is taken', async () => {
+    const old = lab.host('old');
+    // What the other host sees is none of the addresses that this one knows of itself.
+    await old.mustSh(
+      `cat > /usr/local/bin/ip <<'END'
+#!/bin/sh
+found=$(/usr/bin/ip "$@")
+printf '%s\\n' "$found" | grep -vF 10.77.0.211
+END
+       chmod 755 /usr/local/bin/ip
+       link=$(/usr/bin/ip -o route get 10.77.0.12 | sed 's/.* dev \\([^ ]*\\).*/\\1/')
+       /usr/bin/ip address add 10.77.0.211/24 dev "$link"
+       /usr/bin/ip route add 10.77.0.12/32 dev "$link" src 10.77.0.211`,
+    );
+    try {
+      await liveAndFinal();
+    } finally {
+      await old.mustSh(
+        `link=$(/usr/bin/ip -o route get 10.77.0.12 | sed 's/.* dev \\([^ ]*\\).*/\\1/')
+         rm /usr/local/bin/ip
+         ip route del 10.77.0.12/32
+         ip address del 10.77.0.211/24 dev "$link"`,
+      );
+    }
+    expect(detour()).toMatch(/^10\.77\.0\.11 is not let in .*: it connects to fd77::12$/);
+    expect(said).toContain(held);
+    await demandNothingLeft();
+  }, 180_000);
+});
+
+it('an sshd that does not tell its version gets a line that the oldest knows', async () => {
+  const fresh = lab.host('new');
+  await fresh.mustSh(
+    'printf "#!/bin/sh\\nexit 1\\n" > /usr/local/sbin/sshd; chmod 755 /usr/local/sbin/sshd',
+  );
+  try {
+    const key = await createPassKey({ ...options(), directories: [store] });
+    expect(key.detour).toBe(undefined);
+    expect(await fresh.mustSh('grep "way pass$" /root/.ssh/authorized_keys')).toMatch(
+      /^no-port-forwarding,no-agent-forwarding,no-X11-forwarding,no-pty,no-user-rc,from="[^"]*",command="/,
+    );
+    const forward = `${key.remoteShell} -W 127.0.0.1:22 ${key.host} < /dev/null`;
+    expect((await lab.host('old').sh(forward)).code).not.toBe(0);
+    await key.remove();
+  } finally {
+    await fresh.mustSh('rm /usr/local/sbin/sshd');
+  }
+  await demandNothingLeft();
+}, 60_000);
+
+/**
+ * Folders with the unpacked packages of a Debian or Ubuntu of old (`mmdebstrap --variant=extract
+ * --include=openssh-server SUITE FOLDER`), parted by colons: their sshd serves the lab's NEW.
+ */
+const trees = (process.env['OLD_SSHD'] ?? '').split(':').filter(Boolean);
+
+describe.skipIf(trees.length === 0).each(trees)('with the sshd of %s on NEW', (tree) => {
+  beforeAll(async () => {
+    const fresh = lab.host('new');
+    await mustRun(['mkdir', '-p', join(fresh.root, 'srv/sshd')]);
+    await mustRun(['cp', '-a', join(tree, 'lib'), join(tree, 'usr'), join(fresh.root, 'srv/sshd')]);
+    await fresh.mustSh(`cat > /usr/local/sbin/sshd <<'END'
+#!/bin/sh
+tree=/srv/sshd
+lib=x86_64-linux-gnu
+exec $tree/lib/$lib/ld-linux-x86-64.so.2 --library-path $tree/lib/$lib:$tree/usr/lib/$lib $tree/usr/sbin/sshd -r "$@"
+END
+      chmod 755 /usr/local/sbin/sshd
+      cat > /etc/ssh/old.conf <<'END'
+HostKey /etc/ssh/ssh_host_ed25519_key
+HostKey /etc/ssh/ssh_host_ecdsa_key
+HostKey /etc/ssh/ssh_host_rsa_key
+PermitRootLogin prohibit-password
+UsePAM no
+END
+      systemctl stop ssh.service
+      mkdir -p /run/sshd
+      systemd-run -q --collect --unit=old-sshd /usr/local/sbin/sshd -D -e -f /etc/ssh/old.conf`);
+    await waitFor(
+      'the old sshd',
+      30,
+      async () => (await fresh.sh('ss -Hltn "sport = :22"')).stdout !== '',
+    );
+  }, 120_000);
+
+  afterAll(async () => {
+    await lab
+      .host('new')
+      .mustSh(
+        'systemctl stop old-sshd; rm -rf /srv/sshd /usr/local/sbin/sshd /etc/ssh/old.conf; systemctl start ssh.service',
+      );
+  }, 60_000);
+
+  it('lets the key in while its lease lasts', async () => {
+    const [old, fresh] = [lab.host('old'), lab.host('new')];
+    const key = await createPassKey({ ...options(), directories: [store] });
+    expect(key.detour).toBe(undefined);
+    const ask = `${key.remoteShell} ${key.host} 'mail-cutover hello' < /dev/null`;
+    expect((await old.sh(ask)).code).toBe(0);
+    await key.renew();
+    expect((await old.sh(ask)).code).toBe(0);
+    await fresh.mustSh('echo 1 > "$1/lease"', [key.folder]);
+    expect((await old.sh(ask)).code).toBe(77);
+    await key.remove();
+    await demandNothingLeft();
+  }, 60_000);
+
+  it('takes passes', async () => {
+    await liveAndFinal();
+    expect(said).toContain(held);
+    expect(said.filter((line) => /is not let in/.test(line))).toEqual([]);
+    await demandNothingLeft();
+  }, 180_000);
+
+  it('lets OLD wait there for a call, where only OLD can connect', async () => {
+    await lab.host('new').keepFrom('old', 22, ['v4', 'v6']);
+    await liveAndFinal(true);
+    expect(said).toContainEqual(expect.stringMatching(/: the other one connects to it$/));
+    expect(said).toContain(held);
+    await demandNothingLeft();
+  }, 180_000);
+});
+
+it('where /run is on a disk the key lies in /dev/shm', async () => {
+  const [old, fresh] = [lab.host('old'), lab.host('new')];
+  const wrapper = `cat > /usr/local/bin/stat <<'END'
+#!/bin/sh
+if [ "$*" = '-f -c %T -- /run' ]; then echo overlayfs; else exec /usr/bin/stat "$@"; fi
+END
+chmod 755 /usr/local/bin/stat`;
+  for (const host of [old, fresh]) await host.mustSh(wrapper);
+  try {
+    const key = await createPassKey({ ...options(), directories: [store] });
+    for (const host of [old, fresh])
+      expect(await host.mustSh('readlink "$1"', [key.folder])).toMatch(/^\/dev\/shm\//);
+    await key.remove();
+    await liveAndFinal();
+    for (const host of [old, fresh])
+      expect(await host.sh('ls -d /dev/shm/mail-cutover*')).toMatchObject({ stdout: '' });
+  } finally {
+    for (const host of [old, fresh]) await host.mustSh('rm /usr/local/bin/stat');
+  }
+  await demandNothingLeft();
+}, 180_000);
 
 describe('where neither can connect', () => {
   it('goes through the runner', async () => {

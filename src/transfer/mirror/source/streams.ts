@@ -1,3 +1,5 @@
+import { leaseIsOver } from '../../admission.ts';
+
 /** The mirror program on the source: the streams of tar(1) by which mailboxes come, one or some side by side. */
 export const streams = String.raw`# --- streams --------------------------------------------------------------------------------------
 # tar here, whose list of names is a pipe, and tar there, behind a connection of its own. Each mailbox is given to
@@ -126,6 +128,8 @@ sub is_running {
     if (!$stream->{reader} && $stream->{carrier} && waitpid($stream->{carrier}, POSIX::WNOHANG()) != 0) {
         $stream->{carrier} = 0;
         $stream->{is_whole} = $stream->{is_read} && $? == 0;
+        # By the other side's sshd or by its door, when the lease of the key is over; or the connection was lost.
+        $count{refused_streams}++ if $? >> 8 == 255 || $? >> 8 == ${leaseIsOver};
     }
     return $stream->{reader} || $stream->{carrier};
 }
