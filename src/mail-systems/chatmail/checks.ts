@@ -4,6 +4,7 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { mountsInStores } from '../mounts.ts';
 import { bans } from '../postfix-dovecot/checks.ts';
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
 import { latePort } from '../postfix-dovecot/names.ts';
@@ -39,6 +40,7 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
     ...missing,
     ...(await ownersOnNew(context, here, stores)),
     ...space,
+    ...(await mountsInStores(old, target, stores)),
     ...empty,
     ...ports,
     ...(await dnsChecks(context, there.ini)),

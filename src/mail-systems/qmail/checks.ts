@@ -3,6 +3,7 @@ import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { mountsInStores } from '../mounts.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { room } from '../room.ts';
 import { missingPrograms } from './commands.ts';
@@ -55,6 +56,7 @@ export async function checks(
     ...(await sharedDatabase(context)),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
+    ...(await mountsInStores(old, target, stores)),
     ...(fresh ? await emptiness(target, migration, stores) : []),
   ];
 }
