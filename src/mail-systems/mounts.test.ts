@@ -98,7 +98,10 @@ describe.skipIf(!canMount)('file systems in a store', () => {
     const answer = await target.read({ argv: ['cat', '/proc/self/mountinfo'] });
     const text = answer.stdout.toString('latin1').replaceAll(' - tmpfs x ', ' - nfs4 x ');
     const stdout = Buffer.from(`${store}\0${text}`, 'latin1');
-    const elsewhere = { ...target, read: async () => ({ ...answer, stdout }) } as MailHost;
+    const elsewhere = {
+      ...target,
+      read: async () => ({ ...answer, stdout }),
+    } as unknown as MailHost;
     const [found] = await mountsInStores(elsewhere, old, [store]);
     expect(found?.severity).toBe('blocks');
     expect(found?.text).toMatch(/lies .*\/a\.org \(nfs4\), where this suite can't tell/);
