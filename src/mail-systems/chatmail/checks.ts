@@ -3,6 +3,7 @@ import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
+import { attributesInStores } from '../attributes.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
 import { mountsInStores } from '../mounts.ts';
 import { bans } from '../postfix-dovecot/checks.ts';
@@ -41,6 +42,7 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
     ...(await ownersOnNew(context, here, stores)),
     ...space,
     ...(await mountsInStores(old, target, stores)),
+    ...(await attributesInStores(old, stores)),
     ...empty,
     ...ports,
     ...(await dnsChecks(context, there.ini)),
