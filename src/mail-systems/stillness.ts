@@ -6,7 +6,9 @@ import { printable } from '../hosts/printable.ts';
 
 /** Prints `PID PROGRAM PATH` of every process that has a file below `$1` open for writing, one a line. */
 const openForWriting = String.raw`
-pattern=$(printf '%s' "$1" | sed 's/[][*?\\]/\\&/g')
+# A store that is a link is open by its other name.
+real=$(readlink -f -- "$1")
+pattern=$(printf '%s' "$real" | sed 's/[][*?\\]/\\&/g')
 find /proc/[0-9]*/fd -lname "$pattern/*" -printf '%p %l\n' 2>/dev/null |
 while read -r fd file; do
   process=$(dirname "$(dirname "$fd")")

@@ -1,6 +1,6 @@
 import { UserError } from '../errors.ts';
 import type { Contents } from '../mail-systems/mail-system.ts';
-import { demandEqual, TreesDiffer } from '../transfer/manifest.ts';
+import { demandEqual, howTimesWereCompared, TreesDiffer } from '../transfer/manifest.ts';
 import { finalPass, passAndHold, transferPass } from '../transfer/pass.ts';
 import { classify, type Item, type PassOptions, rsyncPass } from '../transfer/rsync-pass.ts';
 import type { StageContext } from './stage.ts';
@@ -89,7 +89,7 @@ async function compare(
   const trees = manifests.map(({ path, digest, entries }) => ({ path, digest, entries }));
   await context.note({ step: 'manifests', data: { trees } });
   const entries = manifests.reduce((sum, manifest) => sum + manifest.entries, 0);
-  return `${entries} entries in ${manifests.length} trees are equal (${context.migration.options.verify})`;
+  return `${entries} entries in ${manifests.length} trees are equal (${context.migration.options.verify})${howTimesWereCompared(manifests)}`;
 }
 
 /** What holds mail on the source and what comes along, as the mail system says. */

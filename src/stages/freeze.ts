@@ -2,6 +2,7 @@ import type { Step } from '../engine/step.ts';
 import { askedOnce } from '../hosts/asked-once.ts';
 import { command } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
+import { printable } from '../hosts/printable.ts';
 import { called, freezeGroup } from '../mail-systems/mail-system.ts';
 import { proveStill } from '../mail-systems/stillness.ts';
 import { endPasses } from '../transfer/ending.ts';
@@ -68,7 +69,8 @@ function mayBeSealed(context: StageContext, bookkeeping: readonly string[]): boo
 function seal({ source }: StageContext, stores: readonly string[]): Step {
   const trees = askedOnce(async () => {
     const items = await classify(source, stores);
-    return items.filter(({ kind }) => kind === 'directory').map(({ path }) => path);
+    // Sorted: a tree before one that lies in it, whose seal it would cover.
+    return items.flatMap(({ kind, path }) => (kind === 'directory' ? [path] : [])).sort();
   });
   return {
     id: 'seal',
@@ -83,10 +85,19 @@ function seal({ source }: StageContext, stores: readonly string[]): Step {
       const all = await trees();
       if (all.length > mostSeals) return `not done: ${all.length} trees are more than ${mostSeals}`;
       const words = all.flatMap((tree, index) => [`seal-${index}`, tree]);
-      await source.edit('seal', [freezeGroup, ...words], { purpose: 'seal the mailboxes' });
-      return `${all.length} trees`;
+      const left = await source.edit('seal', [freezeGroup, ...words], {
+        purpose: 'seal the mailboxes',
+      });
+      return sealEvidence(all.length, left.split('\0').slice(0, -1));
     },
   };
+}
+
+/** A tree in which other file systems are mounted is not sealed: its seal would hide them (hostctl/seal.ts). */
+function sealEvidence(count: number, left: readonly string[]): string {
+  const trees = `${count - left.length} trees`;
+  if (left.length === 0) return trees;
+  return `${trees}; as they were, because other file systems are mounted in them: ${left.map(printable).join(', ')}`;
 }
 
 /** Takes service on a host up again. */

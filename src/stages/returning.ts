@@ -5,7 +5,7 @@ import type { MailHost } from '../hosts/mail-host.ts';
 import { has } from '../hosts/marks.ts';
 import { called } from '../mail-systems/mail-system.ts';
 import { room, spareForReturn } from '../mail-systems/room.ts';
-import { demandEqual } from '../transfer/manifest.ts';
+import { demandEqual, howTimesWereCompared } from '../transfer/manifest.ts';
 import { transferPass } from '../transfer/pass.ts';
 import { classify } from '../transfer/rsync-pass.ts';
 import { contents } from './copying.ts';
@@ -183,5 +183,5 @@ async function compareBack(context: StageContext): Promise<string> {
     await context.note({ step: 'manifest-back', data: { path, digest, entries } });
   }
   const entries = manifests.reduce((sum, manifest) => sum + manifest.entries, 0);
-  return `${entries} entries in ${manifests.length} trees are equal (${migration.options.verify})`;
+  return `${entries} entries in ${manifests.length} trees are equal (${migration.options.verify})${howTimesWereCompared(manifests)}`;
 }

@@ -2,7 +2,10 @@
  * Prints the digest of trees, in Perl as perl-base has it: one walk that reads every folder and looks
  * at every entry, sharing no state and no code with the pass. Ends with 3 where it can't run.
  *
- *     perl - OUT DEPTH IGNORED-COUNT IGNORED... TREE...      prints "digest entries" for each TREE
+ *     perl - OUT DEPTH TIMES IGNORED-COUNT IGNORED... TREE...      prints "digest entries" for each TREE
+ *
+ * TIMES: exact, or seconds, which compares no fractions and adds a third word: "whole" where a file system of
+ * the tree seems to keep none, for no entry on it has one; else "fractions".
  */
 export const manifestProgram = String.raw`use strict;
 use warnings;
@@ -14,10 +17,12 @@ my ($machine) = $Config{archname} =~ /^([^-]+)/;
 my $statx = $numbers{$machine};
 # Sizes and times go into the digest as the processor has them.
 exit 3 unless $statx && $Config{ivsize} == 8 && pack('L', 1) eq "\1\0\0\0";
-my $stat = "\0" x 256; # 16 links, 20 owner, 24 group, 28 mode, 40 size, 112 mtime with nanoseconds
+my $stat = "\0" x 256; # 16 links, 20 owner, 24 group, 28 mode, 32 inode, 40 size, 112 mtime, 120 its nanoseconds, 136 device
 exit 3 unless syscall($statx, -100, my $top = '/', 0x100, 0x7ff, $stat) == 0;
 
-my ($out, $depth, $count, @rest) = @ARGV;
+my ($out, $depth, $times, $count, @rest) = @ARGV;
+my $is_cut = $times eq 'seconds';
+my $time_bytes = $is_cut ? 8 : 12;
 my @ignored = map { s/\\\*/.*/gr } map { quotemeta } splice @rest, 0, $count;
 my $ignored = @ignored ? join '|', @ignored : '(?!)';
 $ignored = qr/^(?:$ignored)$/s;
@@ -28,9 +33,10 @@ my $spares_messages = !grep { /^(?:[0-9]|\.\*)/ } @ignored;
 # has a digest, and the tree that of all.
 my $parts = 4;
 
-my ($stream, $sums, $entries, @files);
-my %plain;      # "f 600 user:group 1" of files by links, owner, group and mode
-my %shown;      # the same of folders
+my ($stream, $sums, $linked, $entries, @files);
+my %plain;      # "100600 user:group" of files with one link, by links, owner, group and mode
+my %shown;      # the same of all else, without the links
+my %fractions;  # devices: whether a time on it has a fraction of a second
 my %name_of;
 my %is_unit;    # folders that are somebody's turn
 
@@ -50,8 +56,37 @@ sub digest {
         print {$stream} first_word("$out/digest.$part"), "\n";
         $all += first_word("$out/entries.$part");
     }
+    add_links();
     close $stream or die "sha256sum failed\n";
-    printf "%s %d\n", first_word("$out/digest"), $all;
+    printf "%s %d%s\n", first_word("$out/digest"), $all, $is_cut ? ' ' . granularity() : '';
+}
+
+# Which names in the tree are one file. Not how many links a file has: those from elsewhere, a backup by cp -al,
+# stay behind.
+sub add_links {
+    my (%names, @groups);
+    for my $part (0 .. $parts - 1) {
+        open(my $file, '<:raw', "$out/links.$part") or die "no $out/links.$part: $!\n";
+        local $/ = "\0";
+        while (read $file, my $inode, 16) { $names{$inode} .= readline $file }
+    }
+    for my $names (values %names) {
+        my @sorted = sort split /\0/, $names;
+        push @groups, join("\0", @sorted, '') if @sorted > 1;
+    }
+    print {$stream} map { "$_\0" } sort @groups;
+}
+
+sub granularity {
+    my %known;
+    for my $part (0 .. $parts - 1) {
+        open(my $file, '<', "$out/fractions.$part") or die "no $out/fractions.$part: $!\n";
+        while (my $line = <$file>) {
+            my ($device, $has) = split ' ', $line;
+            $known{$device} ||= $has;
+        }
+    }
+    return (grep { !$_ } values %known) ? 'whole' : 'fractions';
 }
 
 sub apart {
@@ -73,6 +108,8 @@ sub first_word {
 sub list_part {
     my ($part, $tree, $is_there, $is_folder, @units) = @_;
     ($entries, @files) = 0;
+    %fractions = ();
+    open($linked, '>:raw', "$out/links.$part") or die "can't write to $out: $!\n";
     open($stream, '|-', "exec sha256sum > '$out/digest.$part'") or die "no sha256sum: $!\n";
     binmode $stream;
     if ($is_folder || $is_there && $part == 0) {
@@ -89,8 +126,15 @@ sub list_part {
     }
     elsif ($part == 0) { print {$stream} 'missing'; $entries = 1 }
     close $stream or die "sha256sum failed\n";
-    open(my $file, '>', "$out/entries.$part") or die "can't write to $out: $!\n";
-    print {$file} $entries;
+    close $linked or die "can't write to $out: $!\n";
+    note("$out/entries.$part", $entries);
+    note("$out/fractions.$part", map { unpack('H*', $_) . " $fractions{$_}\n" } keys %fractions);
+}
+
+sub note {
+    my ($path, @text) = @_;
+    open(my $file, '>', $path) or die "can't write to $out: $!\n";
+    print {$file} @text;
     close $file or die "can't write to $out: $!\n";
 }
 
@@ -129,9 +173,8 @@ sub walk {
     chdir $path or die "can't enter $path: $!\n";
     look('.');
     # Of folders the time counts only for those by which servers tell whether an index is fresh.
-    my $attributes = substr $stat, 20, 10;
-    my $header = "d\0$inner\0" . ($shown{$attributes} //= shown($attributes, ''));
-    $header .= substr $stat, 112, 12 if $inner =~ m{(?:^|/)(?:cur|new)$}s;
+    my $header = "d\0$inner\0" . shown(substr $stat, 20, 10);
+    $header .= time_of() if $inner =~ m{(?:^|/)(?:cur|new)$}s;
     $entries++;
     opendir(my $handle, '.') or die "can't read $path: $!\n";
     my ($text, $reads_all, @below) = ("$header\0", $depth ne 'names');
@@ -146,10 +189,14 @@ sub walk {
             my $kind = unpack('x12 S', $attributes) & 0170000;
             if ($kind == 0040000) { push @below, $name; next }
             if ($kind != 0100000) { $text .= one($name, $name); $entries++; next }
-            $plain = $plain{$attributes} = shown(substr($attributes, 4), unpack 'L', $attributes);
+            $plain = shown(substr $attributes, 4);
+            # Not kept for those with several links: all of them come by here.
+            if (unpack('L', $attributes) == 1) { $plain{$attributes} = $plain }
+            elsif ($name !~ $ignored) { print {$linked} substr($stat, 136, 8), substr($stat, 32, 8), $inner eq '' ? $name : "$inner/$name", "\0" }
         }
         next if !($spares_messages && $initial >= 48 && $initial <= 57) && $name =~ $ignored;
-        $text .= "$name\0$plain" . substr($stat, 40, 8) . substr($stat, 112, 12);
+        $text .= "$name\0$plain" . substr($stat, 40, 8) . substr($stat, 112, $time_bytes);
+        note_fraction() if $is_cut;
         $entries++;
         if ($reads_all || $initial == 100 && $name =~ /^dovecot-uid(?:list$|validity)/) { sum($name, $inner eq '' ? $name : "$inner/$name") }
     }
@@ -164,17 +211,24 @@ sub walk {
 # A link, a device, or the tree itself if it is a file; $stat is of it.
 sub one {
     my ($name, $path) = @_;
-    my $text = "$name\0" . shown(substr($stat, 20, 10), unpack 'x16 L', $stat);
+    my $text = "$name\0" . shown(substr $stat, 20, 10);
     my $kind = unpack('x28 S', $stat) & 0170000;
-    return $text . substr($stat, 40, 8) . substr($stat, 112, 12) if $kind == 0100000;
+    return $text . substr($stat, 40, 8) . time_of() if $kind == 0100000;
     # The mode of a link says nothing.
     return "$name\0l " . owners(substr $stat, 20, 8) . " " . (readlink($path) // '') . "\0" if $kind == 0120000;
     return "$text\0";
 }
 
+sub time_of {
+    note_fraction() if $is_cut;
+    return substr $stat, 112, $time_bytes;
+}
+
+sub note_fraction { $fractions{substr $stat, 136, 8} |= substr($stat, 120, 4) ne "\0\0\0\0" ? 1 : 0 }
+
 sub shown {
-    my ($attributes, $links) = @_;
-    return sprintf "%o %s %s\0", unpack('x8 S', $attributes), owners($attributes), $links;
+    my ($attributes) = @_;
+    return $shown{$attributes} //= sprintf "%o %s\0", unpack('x8 S', $attributes), owners($attributes);
 }
 
 sub owners {

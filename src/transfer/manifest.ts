@@ -2,10 +2,14 @@ import { UserError } from '../errors.ts';
 import { script } from '../hosts/command.ts';
 import type { Host } from '../hosts/host.ts';
 import { printable } from '../hosts/printable.ts';
+import { plainManifestScript } from './manifest-plain.ts';
 import { manifestProgram } from './manifest-program.ts';
 
 /** How much of the contents is compared, beside names, sizes, owners, modes, mtimes, links and UID lists. */
 export type Depth = 'names' | 'sample' | 'full';
+
+/** Times as they are, or without their fractions of a second. */
+export type Times = 'exact' | 'seconds';
 
 /**
  * What a tree holds, read afresh from its directories: one NUL-terminated record an entry, sorted by
@@ -15,54 +19,11 @@ export interface Manifest {
   readonly path: string;
   readonly digest: string;
   readonly entries: number;
+  /** Of times to the second: whether a file system of the tree seems to keep no fractions. */
+  readonly isWhole?: boolean;
+  /** The host for whose sake times were compared to the second. */
+  readonly coarse?: Host['role'];
 }
-
-/**
- * No pipeline in it: each part writes a file, so that a failure in any of them ends the script.
- * -H: a tree that is a link to a folder is what lies there, as it is for rsync.
- * Of folders the modification time counts only for `cur` and `new`, by which servers tell whether an
- * index is fresh. `$1` tree, `$2` depth, `$3` what to put out: `digest`, `list`; then file names that
- * do not count.
- */
-const manifestScript = String.raw`
-umask 077
-out=$(mktemp -d /run/mail-cutover.XXXXXX 2>/dev/null || mktemp -d)
-trap 'rm -rf -- "$out"' EXIT
-tree=$1; depth=$2; wanted=$3; shift 3
-todo=$#
-while [ "$todo" -gt 0 ]; do
-  set -- "$@" ! -name "$1"
-  shift
-  todo=$((todo - 1))
-done
-if [ ! -e "$tree" ] && [ ! -L "$tree" ]; then printf 'missing\0' > "$out/list"
-else
-  LC_ALL=C find -H "$tree" -ignore_readdir_race \
-    \( -type d \( -name cur -o -name new \) -printf 'd %m %u:%g %T@ %P\0' \) -o \
-    \( -type d -printf 'd %m %u:%g %P\0' \) -o \
-    \( -type l -printf 'l %u:%g %P//%l\0' \) -o \
-    \( -type f "$@" -printf 'f %m %u:%g %s %n %T@ %P\0' \) -o ! -type f -printf 'o %y %m %u:%g %P\0' > "$out/names"
-  case $depth in
-    full) find -H "$tree" -ignore_readdir_race -type f "$@" -print0 > "$out/files" ;;
-    sample)
-      find -H "$tree" -ignore_readdir_race -type f "$@" -print0 > "$out/all"
-      LC_ALL=C sort -z -o "$out/all" "$out/all"
-      count=$(tr -cd '\0' < "$out/all" | wc -c)
-      awk -v RS='\0' -v ORS='\0' -v step=$((count / 200 + 1)) 'NR % step == 1 || step == 1' "$out/all" > "$out/files"
-      find -H "$tree" -ignore_readdir_race -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 >> "$out/files" ;;
-    *) find -H "$tree" -ignore_readdir_race -type f "$@" \( -name dovecot-uidlist -o -name 'dovecot-uidvalidity*' \) -print0 > "$out/files" ;;
-  esac
-  LC_ALL=C sort -z -u -o "$out/files" "$out/files"
-  : > "$out/sums"
-  if [ -s "$out/files" ]; then xargs -0 sha256sum -z -- < "$out/files" > "$out/sums"; fi
-  cat "$out/names" "$out/sums" > "$out/list"
-  LC_ALL=C sort -z -o "$out/list" "$out/list"
-fi
-if [ "$wanted" = list ]; then cat "$out/list"
-else
-  sha256sum < "$out/list" > "$out/digest"
-  printf '%s %s\n' "$(cut -d' ' -f1 "$out/digest")" "$(tr -cd '\0' < "$out/list" | wc -c)"
-fi`;
 
 /**
  * By the program in Perl, several times as fast; its digests are its own, so that both hosts must be asked
@@ -84,9 +45,10 @@ async function quickManifests(
   paths: readonly string[],
   depth: Depth,
   ignored: readonly string[],
+  times: Times,
 ): Promise<readonly Manifest[] | undefined> {
   const result = await host.read(
-    script(quickScript, [depth, String(ignored.length), ...ignored, ...paths], {
+    script(quickScript, [depth, times, String(ignored.length), ...ignored, ...paths], {
       stdin: manifestProgram,
       timeout: 7200,
       purpose: `list ${paths.length} trees`,
@@ -98,8 +60,8 @@ async function quickManifests(
 }
 
 function manifestOf(path: string, line: string): Manifest {
-  const [digest = '', entries = '0'] = line.trim().split(' ');
-  return { path, digest, entries: Number(entries) };
+  const [digest = '', entries = '0', granularity] = line.trim().split(' ');
+  return { path, digest, entries: Number(entries), isWhole: granularity === 'whole' };
 }
 
 /** The same by find(1), sort(1) and sha256sum(1) alone. */
@@ -108,9 +70,10 @@ async function plainManifest(
   path: string,
   depth: Depth,
   ignored: readonly string[],
+  times: Times,
 ): Promise<Manifest> {
   const result = await host.read(
-    script(manifestScript, [path, depth, 'digest', ...ignored], {
+    script(plainManifestScript, [path, depth, times, 'digest', ...ignored], {
       timeout: 7200,
       purpose: `list ${path}`,
     }),
@@ -127,15 +90,18 @@ export async function manifests(
   paths: readonly string[],
   depth: Depth,
   ignored: readonly string[] = [],
+  times: Times = 'exact',
 ): Promise<readonly (readonly Manifest[])[]> {
   if (paths.length === 0) return hosts.map(() => []);
-  const quick = await Promise.all(hosts.map((host) => quickManifests(host, paths, depth, ignored)));
+  const quick = await Promise.all(
+    hosts.map((host) => quickManifests(host, paths, depth, ignored, times)),
+  );
   const all = quick.filter((of) => of !== undefined);
   if (all.length === hosts.length) return all;
   return Promise.all(
     hosts.map(async (host) => {
       const plain: Manifest[] = [];
-      for (const path of paths) plain.push(await plainManifest(host, path, depth, ignored));
+      for (const path of paths) plain.push(await plainManifest(host, path, depth, ignored, times));
       return plain;
     }),
   );
@@ -153,11 +119,12 @@ export async function differences(
   path: string,
   depth: Depth,
   ignored: readonly string[] = [],
+  times: Times = 'exact',
 ): Promise<readonly string[]> {
   const list = async (host: Host) =>
     (
       await host.read(
-        script(manifestScript, [path, depth, 'list', ...ignored], {
+        script(plainManifestScript, [path, depth, times, 'list', ...ignored], {
           timeout: 7200,
           purpose: `list ${path}`,
         }),
@@ -188,14 +155,51 @@ export async function demandEqual(
   ignored: readonly string[] = [],
 ): Promise<readonly Manifest[]> {
   const [onSource = [], onTarget = []] = await manifests([source, target], paths, depth, ignored);
-  for (const [index, { path, digest }] of onSource.entries()) {
-    if (onTarget[index]?.digest === digest) continue;
-    const found = await differences(source, target, path, depth, ignored);
-    throw new TreesDiffer(
-      `${path} differs between the hosts in ${found.length} entries: ${found.slice(0, 5).join('; ')}. Run the pass again; if it differs still, look for a program that writes there`,
+  const proved: Manifest[] = [];
+  for (const [index, manifest] of onTarget.entries())
+    proved.push(
+      onSource[index]?.digest === manifest.digest
+        ? manifest
+        : await equalToTheSecond(source, target, manifest.path, depth, ignored),
     );
-  }
-  return onTarget;
+  return proved;
+}
+
+/**
+ * A file system that keeps whole seconds only (ext3, ext4 with small inodes) can't hold the other's times. That
+ * one does is not asked, for a sealed tree can't be tried: no time in it has a fraction.
+ */
+async function equalToTheSecond(
+  source: Host,
+  target: Host,
+  path: string,
+  depth: Depth,
+  ignored: readonly string[],
+): Promise<Manifest> {
+  const look = async (how: Depth) => {
+    const [there, here] = await manifests([source, target], [path], how, ignored, 'seconds');
+    return [there?.[0], here?.[0]] as const;
+  };
+  // Without their contents at first: trees that differ are told from each other sooner.
+  let [there, here] = await look('names');
+  const coarse = there?.isWhole ? source.role : here?.isWhole ? target.role : undefined;
+  if (coarse !== undefined && there?.digest === here?.digest && depth !== 'names')
+    [there, here] = await look(depth);
+  if (coarse !== undefined && here !== undefined && there?.digest === here.digest)
+    return { ...here, coarse };
+  const times = coarse === undefined ? 'exact' : 'seconds';
+  const found = await differences(source, target, path, depth, ignored, times);
+  throw new TreesDiffer(
+    `${path} differs between the hosts in ${found.length} entries: ${found.slice(0, 5).join('; ')}. Run the pass again; if it differs still, look for a program that writes there`,
+  );
+}
+
+/** For a line of evidence, after what is equal; empty where times are equal to the nanosecond. */
+export function howTimesWereCompared(all: readonly Manifest[]): string {
+  const roles = [...new Set(all.flatMap(({ coarse }) => coarse ?? []))].sort();
+  if (roles.length === 0) return '';
+  const hosts = roles.map((role) => role.toUpperCase()).join(' and ');
+  return `; times compared to the second: ${hosts} keeps no fractions`;
 }
 
 function shown(entry: string): string {

@@ -91,7 +91,7 @@ async function usage(host: Host, stores: readonly string[]): Promise<number> {
   const result = await host.read(
     script(
       // Files of a store that is in use vanish meanwhile, which du tells by its exit code alone.
-      `for store; do used=$(du -sk -- "$store" 2>/dev/null) || [ -n "$used" ] || used=0; echo "\${used%%[!0-9]*}"; done`,
+      `for store; do used=$(du -skD -- "$store" 2>/dev/null) || [ -n "$used" ] || used=0; echo "\${used%%[!0-9]*}"; done`,
       stores,
       { timeout: 3600, purpose: 'measure the stores' },
     ),

@@ -65,7 +65,7 @@ export async function rsyncItems(
         rsyncWords(
           item,
           [
-            ...rsyncCommand,
+            ...(await rsyncCommandFor(target, item)),
             key.sharedShell,
             ...(changes?.list === undefined ? [] : listWords(changes.list)),
             ...excluding(options.exclude ?? []),
@@ -118,7 +118,33 @@ function directoryOf(item: Item): string {
     : item.path.slice(0, item.path.lastIndexOf('/')) || '/';
 }
 
-const rsyncCommand = ['rsync', '-aH', '--modify-window=-1', '--timeout=600', '-e'];
+/** -1: times are compared to the nanosecond; 0: to the second. */
+const rsyncWith = (window: -1 | 0) => [
+  'rsync',
+  '-aH',
+  `--modify-window=${window}`,
+  '--timeout=600',
+  '-e',
+];
+const rsyncCommand = rsyncWith(-1);
+
+/** On a target that keeps no fractions of a second every file would look changed, in each pass again. */
+async function rsyncCommandFor(target: Host, { path, kind }: Item): Promise<readonly string[]> {
+  if (kind !== 'directory') return rsyncCommand;
+  const tried = await target.change(
+    script(tryFractions, [path], { purpose: `see which times ${path} can keep` }),
+  );
+  return rsyncWith(tried.stdout.toString('utf8').trim() === 'whole' ? 0 : -1);
+}
+
+/** Where the folder's own time has a fraction, nothing is written. Else it is given one, and then its own again. */
+const tryFractions = `
+time=$(stat -L -c %y -- "$1")
+case $time in *.000000000' '*) ;; *) echo fractions; exit 0 ;; esac
+touch -c -m -d "\${time%%.*}.5 \${time##* }" -- "$1" || { echo fractions; exit 0; }
+tried=$(stat -L -c %y -- "$1")
+touch -c -m -d "$time" -- "$1"
+case $tried in *.000000000' '*) echo whole ;; *) echo fractions ;; esac`;
 
 function excluding(patterns: readonly string[]): readonly string[] {
   return patterns.map((pattern) => `--exclude=${pattern}`);

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,15 +32,21 @@ beforeAll(async () => {
   disk = mkdtempSync(join(tmpdir(), 'changes-'));
   const old = lab.host('old');
   await old.powerCut();
+  const image = join(disk, 'whole.image');
+  mkdirSync(join(disk, 'whole'));
+  await mustRun(['truncate', '-s', '8M', image]);
+  await mustRun(['mkfs.ext3', '-q', '-I', '128', image]);
+  await mustRun(['mount', '-o', 'loop', image, join(disk, 'whole')]);
   // The lab's own changes the times of folders that are read (overlayfs).
-  await mustRun(['mount', '--bind', disk, join(old.root, 'srv')]);
+  await mustRun(['mount', '--rbind', disk, join(old.root, 'srv')]);
   await old.boot();
 }, 120_000);
 
 afterAll(async () => {
   const old = lab?.host('old');
   if (old?.running) await old.powerCut();
-  if (old) await mustRun(['umount', join(old.root, 'srv')]);
+  if (old) await mustRun(['umount', '--recursive', join(old.root, 'srv')]);
+  await mustRun(['umount', join(disk, 'whole')]);
   await lab?.stop();
   rmSync(disk, { recursive: true, force: true });
 }, 60_000);
@@ -48,7 +55,8 @@ let source: string;
 let target: string;
 
 beforeEach(() => {
-  for (const name of readdirSync(disk)) rmSync(join(disk, name), { recursive: true });
+  for (const name of readdirSync(disk))
+    if (!name.startsWith('whole')) rmSync(join(disk, name), { recursive: true });
   [source, target] = [join(disk, 'source'), join(disk, 'target')];
   for (const side of [source, target]) mkdirSync(`${side}.state/m`, { recursive: true });
   mkdirSync(target);
@@ -86,7 +94,7 @@ function host(side: 'source' | 'target', isCautious: boolean): Host {
   };
 }
 
-async function pass(isCautious = false): Promise<string> {
+async function pass(isCautious = false, stores = [store]): Promise<string> {
   await newTick();
   await rsyncItems(
     {
@@ -103,7 +111,7 @@ async function pass(isCautious = false): Promise<string> {
       module: () => 'tree',
       renewIfDue: async () => {},
     },
-    [store],
+    stores,
   );
   await newTick();
   return said.at(-1) ?? '';
@@ -202,6 +210,41 @@ describe('rsync by list of changed folders', () => {
   it('trusts no change time that was young when it was looked at', async () => {
     await pass(true);
     expect(await pass(true)).toMatch(/changed: 1[0-9]$/);
+  });
+});
+
+describe('times', () => {
+  const inOld = async (text: string) => (await lab.host('old').mustSh(text)).trim();
+  /** rsync puts a new file in the place of one that it sends. */
+  const inodes = () => inOld('stat -c %i /srv/target/anna/cur/*');
+  const everything = () => pass(false, []);
+
+  it('are compared to the second on a target that keeps no fractions, and nothing is sent again', async () => {
+    maildir('anna');
+    await inOld('mount --bind /srv/whole /srv/target');
+    try {
+      await everything();
+      const before = await inodes();
+      await everything();
+      expect(await inodes()).toBe(before);
+      utimesSync(join(source, 'anna/cur/1700000000.M1.host:2,'), 1, 1);
+      await everything();
+      expect(await inOld('stat -c %Y /srv/target/anna/cur/1700000000.*')).toBe('1');
+    } finally {
+      await inOld('umount /srv/target');
+    }
+  });
+
+  it('are compared with their fractions elsewhere, whatever time the folder of the store has', async () => {
+    maildir('anna');
+    for (const time of [5.25, 5.5]) {
+      utimesSync(join(source, 'anna/cur/1700000000.M1.host:2,'), time, time);
+      for (const side of [source, target]) utimesSync(side, 7, 7);
+      await everything();
+    }
+    expect(await inOld('stat -c %.Y /srv/target/anna/cur/1700000000.* /srv/target')).toMatch(
+      /^5\.50*\s+7\.0*$/,
+    );
   });
 });
 

@@ -160,6 +160,41 @@ it('what is no Maildir and large goes by rsync: mbox, mdbox', async () => {
   expect(said.filter((line) => line.startsWith(`copied ${store}`))).toEqual([]);
 }, 120_000);
 
+it('a store with a file system in it: all of it goes, there and back, and no seal hides it', async () => {
+  const [old, fresh] = hosts();
+  for (const name of ['old', 'new'] as const)
+    await lab.host(name).mustSh('mkdir -p /srv/store/own && mount -t tmpfs own /srv/store/own');
+  const look = async (name: Name) =>
+    (await lab.host(name).mustSh('ls /srv/store/own/u1/cur /srv/store/own/u1/new')).trim();
+  try {
+    await lab.host('old').mustSh('cp -a /srv/store/u1 /srv/store/own/u1');
+    await transferPass({ ...options(), live: true });
+    const before = await look('new');
+    expect(before).toContain('.old,S=');
+    for (const [turned, from] of [
+      [false, old],
+      [true, fresh],
+    ] as const) {
+      const left = await from.edit('seal', ['way', 'seal-0', store]);
+      expect(left).toBe(`${store}\0`);
+      await liveAndFinal(turned);
+      await from.edit('undo-kind', ['way', 'seal']);
+      expect([await look('old'), await look('new')]).toEqual([before, before]);
+    }
+    await rsyncPass({ ...options(), items: await classify(old, [store]), live: false });
+    await demandEqual(...hosts(), [store], 'full');
+    expect(await look('new')).toBe(before);
+  } finally {
+    for (const name of ['old', 'new'] as const)
+      await lab.host(name).mustSh('umount /srv/store/own; rmdir /srv/store/own');
+  }
+  // Where nothing is mounted it is sealed.
+  expect(await old.edit('seal', ['way', 'seal-0', store])).toBe('');
+  await lab.host('old').mustSh('! touch /srv/store/try 2>/dev/null');
+  await old.edit('undo-kind', ['way', 'seal']);
+  await lab.host('old').mustSh('touch /srv/store/try && rm /srv/store/try');
+}, 240_000);
+
 it('without perl: rsync by the list of folders that changed, and plan says so', async () => {
   const perl = (from: string, to: string) =>
     lab.host('old').mustSh('mv "$(command -v "$1")" "/usr/bin/$2"', [from, to]);

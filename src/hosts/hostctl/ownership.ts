@@ -146,7 +146,9 @@ clean_up() { # GROUP
     rm -rf -- "$group"
     for record in $records; do gone "\${group##*/}" "$record"; done
   done
-  rm -rf -- "$base/queue" "$base/seal" "$base/reserve" "$base/passwords"
+  rm -rf -- "$base/queue" "$base/reserve" "$base/passwords"
+  # No rm -r: a store may be mounted there.
+  clear_seal || :
   durable "$base"
 }
 

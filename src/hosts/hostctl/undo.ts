@@ -43,8 +43,8 @@ undo_one() { # DIRECTORY
       # What a socket has started goes on without it.
       case $what in *.socket) systemctl stop "\${what%.socket}.service" 2>/dev/null || : ;; esac ;;
     seal)
-      # Lazily: somebody may be reading there.
-      if sealed "$what"; then umount -l -- "$what"; fi ;;
+      unseal "$what"
+      clear_seal || : ;;
     unit)
       if [ "$(cat "$1/before")" = active ]; then
         [ "$(systemctl show -p NeedDaemonReload --value "$what")" = no ] || systemctl daemon-reload

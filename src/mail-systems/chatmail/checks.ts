@@ -3,7 +3,9 @@ import { UserError } from '../../errors.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
+import { attributesInStores } from '../attributes.ts';
 import { blocks, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { mountsInStores } from '../mounts.ts';
 import { bans } from '../postfix-dovecot/checks.ts';
 import { emptiness } from '../postfix-dovecot/emptiness.ts';
 import { latePort } from '../postfix-dovecot/names.ts';
@@ -39,6 +41,8 @@ export async function checks(context: MailContext, fresh: boolean): Promise<read
     ...missing,
     ...(await ownersOnNew(context, here, stores)),
     ...space,
+    ...(await mountsInStores(old, target, stores)),
+    ...(await attributesInStores(old, stores)),
     ...empty,
     ...ports,
     ...(await dnsChecks(context, there.ini)),

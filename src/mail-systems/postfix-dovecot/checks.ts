@@ -1,7 +1,9 @@
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
+import { attributesInStores } from '../attributes.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { mountsInStores } from '../mounts.ts';
 import { room } from '../room.ts';
 import { carriedPorts } from './carry.ts';
 import { copyChecks } from './copy-checks.ts';
@@ -52,6 +54,8 @@ export async function checks(
     )),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
+    ...(await mountsInStores(old, target, stores)),
+    ...(await attributesInStores(old, stores)),
     ...(await bans(context)),
     ...(fresh
       ? await emptiness(target, {

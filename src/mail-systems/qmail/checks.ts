@@ -2,7 +2,9 @@ import type { Migration } from '../../config/schema.ts';
 import { script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { printable } from '../../hosts/printable.ts';
+import { attributesInStores } from '../attributes.ts';
 import { blocks, type Contents, type Finding, type MailContext, warns } from '../mail-system.ts';
+import { mountsInStores } from '../mounts.ts';
 import { missingOwners, ownersOf } from '../postfix-dovecot/owners.ts';
 import { room } from '../room.ts';
 import { missingPrograms } from './commands.ts';
@@ -55,6 +57,8 @@ export async function checks(
     ...(await sharedDatabase(context)),
     ...(await owners(context, stores)),
     ...(await room(old, target, stores)),
+    ...(await mountsInStores(old, target, stores)),
+    ...(await attributesInStores(old, stores)),
     ...(fresh ? await emptiness(target, migration, stores) : []),
   ];
 }
