@@ -124,8 +124,7 @@ start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows 
 }
 
 reload_services() {
-  # Only where that fails it is asked whether Postfix runs at all: the question takes as long.
-  if command -v postfix >/dev/null && ! postfix reload 2>/dev/null && postfix status 2>/dev/null; then
+  if master_runs && ! postfix reload 2>/dev/null && postfix status 2>/dev/null; then
     die 'Postfix does not reload: see its log'
   fi
   if command -v doveadm >/dev/null && running dovecot; then doveadm reload; fi
