@@ -17,6 +17,12 @@ export interface Credentials {
   readonly sudoPassword?: string | undefined;
 }
 
+/** A word of hostctl with its arguments, and what it reads. */
+export interface Edit {
+  readonly words: readonly string[];
+  readonly stdin?: string;
+}
+
 /** A command ended with an exit code that was not allowed. */
 export class CommandFailed extends UserError {
   override readonly name = 'CommandFailed';
@@ -100,6 +106,16 @@ export class MailHost implements Host {
   ): Promise<string> {
     const result = await this.change(command([this.hostctl, word, ...args], options));
     return result.stdout.toString('utf8').trim();
+  }
+
+  /** Several of them, one after the other, in one trip. One that fails is the last. */
+  async edits(all: readonly Edit[], options: Omit<Command, 'argv' | 'stdin'> = {}): Promise<void> {
+    const words = all.flatMap(({ words, stdin = '' }) => [
+      ...[Buffer.byteLength(stdin), words.length].map(String),
+      ...words,
+    ]);
+    const stdin = all.map((edit) => edit.stdin ?? '').join('');
+    await this.edit('several', words, { ...options, stdin });
   }
 
   /**

@@ -1,7 +1,7 @@
 import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
 import { betweenQueues } from '../../hosts/hostctl/queue.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
+import type { Edit, MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './postfix.ts';
 import { untilPostfixIsDown } from './waiting.ts';
@@ -52,7 +52,7 @@ export function releaseQueue(context: MailContext): Step {
     title: 'Give the queue that was copied to Postfix on NEW',
     done: () => isMoved(target),
     do: async () => {
-      await noteOpening(target);
+      await target.edits([opening()], { purpose: 'note the opening' });
       return moveQueue(target);
     },
   };
@@ -80,12 +80,9 @@ async function isMoved(host: MailHost): Promise<boolean> {
   return (await left(host, `${host.folder}/queue`, await spool(host))) === 0;
 }
 
-/** From here on it may hold mail that the other has not: rollback must bring it back. */
-export async function noteOpening(target: MailHost): Promise<void> {
-  await target.edit('put', ['opened'], {
-    stdin: new Date().toISOString(),
-    purpose: 'note the opening',
-  });
+/** Notes it. From here on the host may hold mail that the other has not: rollback must bring it back. */
+export function opening(): Edit {
+  return { words: ['put', 'opened'], stdin: new Date().toISOString() };
 }
 
 /** Messages in the queue, whether or not Postfix runs. */
