@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { debug } from '@actions/core';
 import type { MailHostConfig } from '../config/schema.ts';
 import { UserError } from '../errors.ts';
+import { askedOnce } from './asked-once.ts';
 import { type Command, command, type Result, script } from './command.ts';
 import type { Host, Role, Tunnel } from './host.ts';
 import { hostScript } from './hostctl/hostctl.ts';
@@ -167,23 +168,35 @@ export class MailHost implements Host {
     return result.stdout.toString('utf8').trim();
   }
 
+  /** Asks early what `install` has to know. */
+  lookForHostctl(): void {
+    // Whoever installs it is told of a failure.
+    this.#isInstalled().catch(() => undefined);
+  }
+
   /** Puts the host-side program in place, if it is not there as it should be. Needs no lock. */
   async install(): Promise<void> {
-    const digest = createHash('sha256').update(hostScript).digest('hex');
+    if (await this.#isInstalled()) return;
     await this.read(
       script(
         `umask 077
-         bin=$1/bin
-         if [ "$(sha256sum < "$bin/hostctl" 2>/dev/null | cut -d' ' -f1)" = "$2" ]; then exit 0; fi
-         mkdir -p "$bin"
-         cat > "$bin/.hostctl.$$"
-         chmod 700 "$bin/.hostctl.$$"
-         mv -f "$bin/.hostctl.$$" "$bin/hostctl"`,
-        [this.folder, digest],
+         mkdir -p "$1"
+         cat > "$1/.hostctl.$$"
+         chmod 700 "$1/.hostctl.$$"
+         mv -f "$1/.hostctl.$$" "$1/hostctl"`,
+        [`${this.folder}/bin`],
         { stdin: hostScript, purpose: 'install hostctl' },
       ),
     );
   }
+
+  readonly #isInstalled = askedOnce(async () => {
+    const { stdout } = await this.read(
+      script('[ ! -e "$1" ] || sha256sum < "$1"', [this.hostctl], { purpose: 'look for hostctl' }),
+    );
+    const digest = createHash('sha256').update(hostScript).digest('hex');
+    return stdout.toString('utf8').startsWith(digest);
+  });
 
   tunnelBack(port: number): Promise<Tunnel> {
     return this.#connection.tunnelBack(port);
