@@ -6,7 +6,7 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { askingSettings, asks, startAsking } from './asking.ts';
+import { asking, askingSettings, asks } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { names } from './names.ts';
@@ -54,10 +54,8 @@ export function activateSteps(
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
-      async done() {
-        early(configured());
-        return serving(target);
-      },
+      ahead: () => early(configured()),
+      done: () => serving(target),
       do: async () => startClosed(context, closing, ...(await configured())),
     },
     {
@@ -99,20 +97,21 @@ export function forwardSteps(
   if (migration.freeze.mode === 'stop') return [];
   const { transport, late } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
-  const asked = askedOnce(() =>
-    Promise.all([
+  const asked = askedOnce(async () => {
+    const [door, held, dovecot, [postfix, settings]] = await Promise.all([
       fingerprint(target, context),
       source.read(command(['cat', '--', names(migration).routes], { purpose: 'read the routes' })),
-      demandPostfix(source),
       readDovecot(source),
-    ]),
-  );
+      demandPostfix(source).then((found) => Promise.all([found, askingSettings(context, found)])),
+    ]);
+    return { door, held: held.stdout.toString('utf8'), dovecot, postfix, settings };
+  });
   return [
     {
       id: 'forward',
       title: `Send the mail that waits on ${called(source)} on to ${called(target)}, and ask ${called(target)} about recipients`,
+      ahead: () => early(asked()),
       done: async () => {
-        early(asked());
         if (!(await has(source, 'forwarding'))) return false;
         const postfix = await demandPostfix(source);
         return (
@@ -127,17 +126,20 @@ export function forwardSteps(
           throw new UserError(
             `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
           );
-        await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
-        const [door, held, postfix, dovecot] = await asked();
+        const { door, held, dovecot, postfix, settings } = await asked();
         const transports = [transport, late].flatMap((name) => [
           name,
           `${name}/unix`,
           transportEntry(context, name, door),
         ]);
-        const settings = await askingSettings(context, postfix);
-        await startAsking(context, { postfix, dovecot }, filtering, transports);
-        const table = redirectedWhole(held.stdout.toString('utf8'), destination);
-        await route(context, postfix, table, destination, settings);
+        await source.edits(
+          [
+            { words: ['begin-forward', destination] },
+            asking(context, { postfix, dovecot }, filtering, transports),
+            ...route(context, postfix, redirectedWhole(held, destination), destination, settings),
+          ],
+          { purpose: `send mail on to ${called(target)}` },
+        );
         await reloadPostfix(source);
         await untilLoaded(context);
         return undefined;
@@ -149,11 +151,12 @@ export function forwardSteps(
       title: `Send at once what waits on ${called(source)}`,
       done: () => has(source, 'flushed'),
       do: async () => {
-        await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
-        await source.edit('put', ['flushed'], {
-          stdin: new Date().toISOString(),
-          purpose: 'note the flush',
-        });
+        await source.change(
+          script('postqueue -f\nexec "$1" put flushed', [source.hostctl], {
+            stdin: new Date().toISOString(),
+            purpose: 'flush the queue',
+          }),
+        );
         return undefined;
       },
     },
@@ -176,7 +179,7 @@ export function unfenceStep({ new: target }: MailContext): Step {
   };
 }
 
-/** Asked beside the question whether the step is done: whoever needs the answer is told of a failure. */
+/** Whoever needs the answer is told of a failure. */
 function early(question: Promise<unknown>): void {
   question.catch(() => undefined);
 }

@@ -89,7 +89,7 @@ export function holdSteps(
 export function endForwardSteps(context: MailContext): readonly Step[] {
   const { target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
-  const { hold: transport, late, routes } = names(migration);
+  const { hold: transport, late, routes: file } = names(migration);
   const ofTarget: MailContext = { ...context, source: target };
   return [
     {
@@ -98,18 +98,19 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
       done: async () => !(await has(target, 'forwarding')),
       do: async () => {
         const table = await target.read(
-          command(['cat', '--', routes], { purpose: 'read the routes' }),
+          command(['cat', '--', file], { purpose: 'read the routes' }),
         );
         const destination = nowhere(transport);
         await stopAsking(target);
-        await target.edit('master', [group, late, `${late}/unix`, holdEntry(late)], {
-          purpose: 'send nothing on',
-        });
-        await route(
+        const routes = route(
           ofTarget,
           await demandPostfix(target),
           redirected(table.stdout.toString('utf8'), destination),
           destination,
+        );
+        await target.edits(
+          [{ words: ['master', group, late, `${late}/unix`, holdEntry(late)] }, ...routes],
+          { purpose: 'send nothing on' },
         );
         await reloadPostfix(target);
         await untilLoaded(ofTarget);
@@ -189,13 +190,14 @@ async function hold(context: MailContext): Promise<string> {
   const before = words(postfix.parameters.get('master_service_disable'));
   const { hold: transport } = names(context.migration);
   await greet(source, group, context);
-  await source.edit('master', [group, 'hold', `${transport}/unix`, holdEntry(transport)], {
-    purpose: 'set up the transport that holds',
-  });
   const destination = nowhere(transport);
-  await route(context, postfix, routesTable(domains, destination), destination, {
+  const routes = route(context, postfix, routesTable(domains, destination), destination, {
     master_service_disable: [...new Set([...before, ...closed])].join(' '),
   });
+  await source.edits(
+    [{ words: ['master', group, 'hold', `${transport}/unix`, holdEntry(transport)] }, ...routes],
+    { purpose: 'set the routes to where nothing is delivered' },
+  );
   await reloadPostfix(source);
   await untilLoaded(context);
   return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;

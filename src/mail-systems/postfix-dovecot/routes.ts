@@ -1,24 +1,19 @@
 import { command } from '../../hosts/command.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
+import type { Edit, MailHost } from '../../hosts/mail-host.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { names } from './names.ts';
 import type { Postfix } from './postfix.ts';
 import { running, waitUntilNothing } from './waiting.ts';
 
 /** The routes table and the class transports: every local recipient goes to `destination`. */
-export async function route(
-  context: MailContext,
+export function route(
+  { migration }: MailContext,
   postfix: Postfix,
   table: string,
   destination: string,
   others: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const { source, migration } = context;
+): readonly Edit[] {
   const file = names(migration).routes;
-  await source.edit('file', [group, 'routes', file, '644', 'root:root'], {
-    stdin: table,
-    purpose: 'write the routes',
-  });
   const settings: Readonly<Record<string, string>> = {
     transport_maps: withTable(postfix.parameters.get('transport_maps') ?? '', file),
     local_transport: destination,
@@ -29,9 +24,10 @@ export async function route(
     delay_warning_time: '0h',
     ...others,
   };
-  await source.edit('postconf', [group, ...Object.entries(settings).flat()], {
-    purpose: 'set the routes',
-  });
+  return [
+    { words: ['file', group, 'routes', file, '644', 'root:root'], stdin: table },
+    { words: ['postconf', group, ...Object.entries(settings).flat()] },
+  ];
 }
 
 /** regexp_table(5); patterns are matched without regard to case. */
