@@ -113,6 +113,7 @@ undo_records() { # GROUP RECORD...: those alone, in this order
 # Where they were told by a mark alone that they may not start, they may again, and do; what told them
 # so can be taken down when there is time for it.
 lift_fence() { # UNIT...: those too that did not run before
+  [ -e "$base/owner" ] || die 'this host has not taken service, so its fence stays'
   rm -f -- "$base/fenced"
   durable "$base"
   units=$(for record in $(records_of fence); do

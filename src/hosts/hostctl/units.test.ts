@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { base, me, setUpHostctl, standIn, temporary, well } from './hostctl-under-test.ts';
+import { base, hostctl, me, setUpHostctl, standIn, temporary, well } from './hostctl-under-test.ts';
 
 setUpHostctl();
 
@@ -48,6 +48,9 @@ it('a fence that is lifted starts what ran and what is asked for, and goes later
   well(['stop', 'fence', 'stop-a', 'a.service', 'stop-b', 'b.service']);
   well(['file', 'fence', 'drop-in', join(temporary, 'units/a.service.d/x.conf'), '644', me], 'x');
   writeFileSync(join(base, 'fenced'), '');
+  expect(hostctl(['lift-fence', 'c.service']).code).not.toBe(0);
+  expect(existsSync(join(base, 'fenced'))).toBe(true);
+  writeFileSync(join(base, 'owner'), '');
   well(['lift-fence', 'c.service']);
   const active = () => readdirSync(temporary).filter((name) => name.startsWith('active-'));
   expect(active()).toEqual(['active-a.service', 'active-c.service']);

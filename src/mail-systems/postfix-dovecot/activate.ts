@@ -11,8 +11,8 @@ import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { names } from './names.ts';
 import { demandPostfix, type Postfix } from './postfix.ts';
-import { moveQueue, opening, releaseQueue } from './queue.ts';
-import { loaded, redirectedWhole, reloadPostfix, route, routesTo, untilLoaded } from './routes.ts';
+import { moveQueue, opening, releaseQueue, spool } from './queue.ts';
+import { load, loaded, redirectedWhole, route, routesTo } from './routes.ts';
 
 const group = 'probe';
 const probeSeconds = 60;
@@ -140,8 +140,7 @@ export function forwardSteps(
           ],
           { purpose: `send mail on to ${called(target)}` },
         );
-        await reloadPostfix(source);
-        await untilLoaded(context);
+        await load(context);
         return undefined;
       },
     },
@@ -216,7 +215,7 @@ async function startClosed(
   // A release that was cut off: the queue must be in place before Postfix starts.
   if (migration.freeze.mode === 'stop' && (await has(target, 'opened'))) {
     await target.edits(close, { purpose: 'keep the listeners closed' });
-    await moveQueue(target);
+    await moveQueue(target, await spool(target));
     await target.edits(start, { purpose });
   } else await target.edits([...close, ...start], { purpose });
   await demandServing(target);

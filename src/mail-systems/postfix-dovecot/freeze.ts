@@ -1,6 +1,6 @@
 import type { Step } from '../../engine/step.ts';
 import { askedOnce } from '../../hosts/asked-once.ts';
-import { command, quote, script } from '../../hosts/command.ts';
+import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
@@ -9,15 +9,7 @@ import { type Dovecot, noProtocols, readDovecot, sessionProcesses } from './dove
 import { fence, fenced, greet, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { demandPostfix, localDomains, submissionServices, words } from './postfix.ts';
-import {
-  loaded,
-  redirected,
-  reloadPostfix,
-  route,
-  routesTable,
-  routesTo,
-  untilLoaded,
-} from './routes.ts';
+import { load, loaded, redirected, route, routesTable, routesTo } from './routes.ts';
 import {
   deliveryAgents,
   dovecotProcesses,
@@ -112,8 +104,7 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
           [{ words: ['master', group, late, `${late}/unix`, holdEntry(late)] }, ...routes],
           { purpose: 'send nothing on' },
         );
-        await reloadPostfix(target);
-        await untilLoaded(ofTarget);
+        await load(ofTarget);
         const taken = await takeBackLate(target, context);
         await target.edit('remove', ['forwarding'], { purpose: 'note the end of the forward' });
         return taken;
@@ -198,8 +189,7 @@ async function hold(context: MailContext): Promise<string> {
     [{ words: ['master', group, 'hold', `${transport}/unix`, holdEntry(transport)] }, ...routes],
     { purpose: 'set the routes to where nothing is delivered' },
   );
-  await reloadPostfix(source);
-  await untilLoaded(context);
+  await load(context);
   return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
 }
 
@@ -210,27 +200,16 @@ async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Pr
     stdin: noProtocols(dovecot),
     purpose: 'close the protocols',
   });
-  await source.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
   // The reload is only asked for; sessions ended before it has happened would be opened again.
   await waitUntilNothing(source, servicesStill, {
+    after: 'doveadm reload',
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'Dovecot has closed its listeners',
     cure: `Look at the Dovecot log on ${called(source)}, then run this stage again`,
   });
-  await source.change(
-    script(
-      `set -- ${sessionProcesses.map(quote).join(' ')}
-       list() { ${dovecotProcesses}
-       }
-       list "$@" > /run/mail-cutover.sessions
-       while read -r process program; do kill -TERM "\${process#/proc/}" 2>/dev/null || :; done < /run/mail-cutover.sessions
-       rm -f /run/mail-cutover.sessions`,
-      [],
-      { purpose: 'end the sessions' },
-    ),
-  );
   await waitUntilNothing(source, dovecotProcesses, {
+    after: endSessions,
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'all sessions are closed',
@@ -238,6 +217,13 @@ async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Pr
   });
   return 'IMAP, POP3, ManageSieve and LMTP closed';
 }
+
+/** Asks those whose program is among the arguments to end. */
+const endSessions = `list() { ${dovecotProcesses}
+}
+list "$@" > /run/mail-cutover.sessions
+while read -r process program; do kill -TERM "\${process#/proc/}" 2>/dev/null || :; done < /run/mail-cutover.sessions
+rm -f /run/mail-cutover.sessions`;
 
 /** Prints those of the arguments that Dovecot's master still has as a service (doveadm-service(1)). */
 const servicesStill = `services=$(doveadm service status)

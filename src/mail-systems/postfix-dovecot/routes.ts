@@ -1,4 +1,3 @@
-import { command } from '../../hosts/command.ts';
 import type { Edit, MailHost } from '../../hosts/mail-host.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { names } from './names.ts';
@@ -66,10 +65,6 @@ function withTable(transportMaps: string, table: string): string {
   return others === '' ? ours : `${ours}, ${others}`;
 }
 
-export async function reloadPostfix(host: MailHost): Promise<void> {
-  await host.change(command(['postfix', 'reload'], { purpose: 'reload Postfix' }));
-}
-
 export function routesTo(postfix: Postfix, context: MailContext, destination: string): boolean {
   const { parameters } = postfix;
   return (
@@ -89,9 +84,10 @@ export async function loaded(host: MailHost, context: MailContext): Promise<bool
   return (await running(host, notLoaded, [names(context.migration).routes])) === '';
 }
 
-/** A reload is only asked for: the old queue manager may go on for a moment. */
-export async function untilLoaded(context: MailContext): Promise<void> {
+/** Reloads Postfix. That is only asked for: the old queue manager may go on for a moment. */
+export async function load(context: MailContext): Promise<void> {
   await waitUntilNothing(context.source, notLoaded, {
+    after: 'postfix reload',
     args: [names(context.migration).routes],
     seconds: 30,
     what: 'Postfix has loaded the routes',
