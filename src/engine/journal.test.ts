@@ -316,6 +316,27 @@ describe('append', () => {
     expect(await Journal.read([old, target])).toEqual(journal.entries);
   });
 
+  it('takes along what was left to it, in one trip, with its time and what is news by then', async () => {
+    const journal = await Journal.open([old, target], origin);
+    await journal.append({ kind: 'intent', stage: 'x', step: 'a' });
+    journal.later({ kind: 'outcome', stage: 'x', step: 'a' });
+    expect(journal.entries).toHaveLength(1);
+    const then = Date.now();
+    while (Date.now() === then);
+    old.undoLog.push('g/0000-a made 1');
+    old.faults = ['lost before'];
+    await expect(journal.append({ kind: 'intent', stage: 'x', step: 'b' })).rejects.toThrow();
+    await journal.append({ kind: 'note', stage: 'x' });
+    const [, outcome, intent, note] = journal.entries;
+    expect(outcome).toMatchObject({ kind: 'outcome', step: 'a' });
+    expect(intent).toMatchObject({ kind: 'intent', step: 'b', joined: true });
+    expect(outcome?.joined).toBeUndefined();
+    expect((outcome?.time ?? '') < (intent?.time ?? '')).toBe(true);
+    expect(note).toMatchObject({ seq: 4, undo: { old: ['g/0000-a made 1'] } });
+    expect(await Journal.read([old, target])).toEqual(journal.entries);
+    expect(await Journal.read([old])).toEqual(await Journal.read([target]));
+  });
+
   it('tells of each undo record once, whatever is lost and whoever goes on', async () => {
     const fault = fc.constantFrom<(typeof old.faults)[number]>(
       undefined,

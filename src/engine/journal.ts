@@ -38,6 +38,8 @@ export interface Entry extends EntryData, Run {
   readonly lock: number;
   readonly planDigest: string;
   readonly undo?: UndoNews;
+  /** It went to the hosts together with the line before. */
+  readonly joined?: true;
   /** SHA-256 of the line before; of the empty string for the first. */
   readonly prev: string;
   /** SHA-256 of this line without this field, so that an edit of the last line is told too. */
@@ -54,8 +56,10 @@ export class Journal {
   readonly #hosts: readonly HostFiles[];
   readonly #lines: string[];
   readonly #entries: Entry[];
-  /** A line that was given to the hosts, and not all of them said that they have it. */
-  #unsettled: string | undefined;
+  /** What goes to the hosts with the next line. */
+  #waiting: readonly Stamped[] = [];
+  /** Lines that were given to the hosts, and not all of them said that they have them. */
+  #unsettled: readonly string[] = [];
   /** Of each host what the next line will tell, and the last that was heard. */
   readonly #news = new Map<string, readonly string[]>();
   readonly #heard = new Map<string, string>();
@@ -102,44 +106,64 @@ export class Journal {
     return this.#entries;
   }
 
-  /** On disk on every host when it returns. */
+  /** On disk on every host when it returns, with all that was left to it. */
   async append(data: EntryData): Promise<void> {
-    // One host may have it already: another line in its place would make two journals of one.
-    if (this.#unsettled !== undefined) await this.#put(this.#unsettled);
+    this.later(data);
+    await this.flush();
+  }
+
+  /** Has its time now, and goes to the hosts with the next line: in the downtime each trip counts. */
+  later(data: EntryData): void {
+    this.#waiting = [...this.#waiting, { ...data, time: new Date().toISOString() }];
+  }
+
+  /** Everything is on disk on every host when it returns. */
+  async flush(): Promise<void> {
+    // One host may have them already: another line in their place would make two journals of one.
+    if (this.#unsettled.length > 0) await this.#put(this.#unsettled);
+    const lines: string[] = [];
+    for (const data of this.#waiting) lines.push(this.#line(data, lines));
+    this.#waiting = [];
+    if (lines.length > 0) await this.#put(lines);
+  }
+
+  /** One after those that the hosts have, and after `others`, with which it goes. */
+  #line({ time, ...data }: Stamped, others: readonly string[]): string {
     const entry: Omit<Entry, 'hash'> = {
-      seq: this.#lines.length + 1,
-      time: new Date().toISOString(),
+      seq: this.#lines.length + others.length + 1,
+      time,
       lock: this.#origin.lock,
       ...this.#origin.run,
       planDigest: this.#origin.planDigest,
       ...data,
       ...(this.#news.size > 0 ? { undo: Object.fromEntries(this.#news) } : {}),
-      prev: sha256(this.#lines.at(-1) ?? ''),
+      ...(others.length > 0 ? { joined: true } : {}),
+      prev: sha256(others.at(-1) ?? this.#lines.at(-1) ?? ''),
     };
     this.#news.clear();
-    await this.#put(sealed(entry));
+    return sealed(entry);
   }
 
-  async #put(line: string): Promise<void> {
-    this.#unsettled = line;
+  async #put(lines: readonly string[]): Promise<void> {
+    this.#unsettled = lines;
     const bytes = Buffer.byteLength(text(this.#lines));
-    const whole = `${text(this.#lines)}${line}\n`;
+    const whole = text([...this.#lines, ...lines]);
     // All have ended before a failure is told, so that nothing is still under way then.
     const results = await Promise.allSettled(
       this.#hosts.map(async (host) => {
         try {
           const heard = this.#heard.get(host.name) ?? '';
-          this.#hear(host.name, await host.append(file, `${line}\n`, bytes, heard));
+          this.#hear(host.name, await host.append(file, text(lines), bytes, heard));
         } catch (error) {
-          // The reply may have been lost after the line was written: the next one brings what it had to say.
+          // The reply may have been lost after the lines were written: the next one brings what it had to say.
           if ((await host.read(file))?.toString('utf8') !== whole) throw error;
         }
       }),
     );
     for (const result of results) if (result.status === 'rejected') throw result.reason;
-    this.#unsettled = undefined;
-    this.#lines.push(line);
-    this.#entries.push(JSON.parse(line) as Entry);
+    this.#unsettled = [];
+    this.#lines.push(...lines);
+    this.#entries.push(...lines.map((line) => JSON.parse(line) as Entry));
   }
 
   #hear(name: string, news: readonly string[]): void {
@@ -149,6 +173,8 @@ export class Journal {
     this.#news.set(name, [...(this.#news.get(name) ?? []), ...news]);
   }
 }
+
+type Stamped = EntryData & { readonly time: string };
 
 interface Copy {
   readonly host: HostFiles;

@@ -16,6 +16,7 @@ const log: Log = {
   },
 };
 
+let files: HostFiles;
 let journal: Journal;
 let reports: StepReport[];
 let world: Set<string>;
@@ -29,7 +30,7 @@ beforeEach(async () => {
   appendFault = undefined;
   unsettled = undefined;
   let content = '';
-  const host: HostFiles = {
+  files = {
     name: 'old',
     label: 'OLD',
     read: async () => Buffer.from(content),
@@ -47,7 +48,7 @@ beforeEach(async () => {
     releaseLock: async () => undefined,
     holdLock: () => undefined,
   };
-  journal = await Journal.open([host], {
+  journal = await Journal.open([files], {
     run: { actor: 'a', run: '1', attempt: 1, commit: '' },
     lock: 1,
     planDigest: '',
@@ -102,6 +103,47 @@ describe('runSteps', () => {
     expect(journal.entries[1]).toMatchObject({ stage: 'prepare', text: 'did a' });
     expect(results()).toEqual(['a done', 'b done']);
     expect(said).toEqual(['[Do a]', 'did a', '[Do b]', 'did b']);
+  });
+
+  it('lets an outcome wait for the next intent, and never for the end', async () => {
+    const onRecord = async () => (await Journal.read([files])).map(({ kind }) => kind).join();
+    const looks: string[] = [];
+    const looking = (id: string): Step => {
+      const plain = step(id);
+      return {
+        ...plain,
+        ahead: () => looks.push(`ahead ${id}`),
+        done: async () => {
+          looks.push(`done ${id}: ${await onRecord()}`);
+          return plain.done();
+        },
+        do: async () => {
+          looks.push(`do ${id}: ${await onRecord()}`);
+          return plain.do();
+        },
+      };
+    };
+    await run(step('c'));
+    await run(looking('a'), looking('b'), looking('c'));
+    const before = 'intent,outcome';
+    expect(looks).toEqual([
+      'ahead b',
+      `done a: ${before}`,
+      `do a: ${before},intent`,
+      'ahead c',
+      `done b: ${before},intent`,
+      `do b: ${before},${before},intent`,
+      `done c: ${before},${before},intent`,
+    ]);
+    expect(await onRecord()).toBe([before, before, before].join());
+    const failing: Step = {
+      ...step('e'),
+      done: async () => {
+        throw new Error('no answer');
+      },
+    };
+    await expect(run(step('d'), failing)).rejects.toThrow('no answer');
+    expect(record().slice(6)).toEqual(['intent d', 'outcome d true', 'outcome e false']);
   });
 
   it('leaves alone what is done already', async () => {

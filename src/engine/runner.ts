@@ -41,7 +41,8 @@ export async function runSteps(
     report: (step: StepReport) => void;
   } & Retrying,
 ): Promise<void> {
-  for (const step of steps) {
+  for (const [index, step] of steps.entries()) {
+    steps[index + 1]?.ahead?.();
     await context.log.group(step.title, async () => {
       const began = performance.now();
       const report = (result: StepReport['result'], evidence?: string) =>
@@ -53,7 +54,7 @@ export async function runSteps(
           milliseconds: Math.round(performance.now() - began),
         });
       try {
-        const evidence = await attempt(step, context);
+        const evidence = await attempt(step, context, index === steps.length - 1);
         if (evidence === alreadyDone) {
           context.log.info('already done');
           report('already');
@@ -74,24 +75,30 @@ const alreadyDone = Symbol('already done');
 async function attempt(
   step: Step,
   context: { journal: Journal; log: Log; stage: string } & Retrying,
+  isLast: boolean,
 ): Promise<string | undefined | typeof alreadyDone> {
   const { journal, stage } = context;
   let begun = false;
   for (let left = retries; ; left -= 1) {
     try {
       const done = await step.done();
-      if (done && !begun) return alreadyDone;
+      if (done && !begun) {
+        if (isLast) await journal.flush();
+        return alreadyDone;
+      }
       if (!done) await journal.append({ kind: 'intent', stage, step: step.id, text: step.title });
       begun = true;
       // Done by the try before, whose reply was lost: still this run's work, and on record as such.
       const evidence = done ? 'done before the connection was lost' : await step.do();
-      await journal.append({
+      // It goes with the intent of the next step, before which nothing else is changed.
+      journal.later({
         kind: 'outcome',
         stage,
         step: step.id,
         ok: true,
         ...(evidence ? { text: evidence } : {}),
       });
+      if (isLast) await journal.flush();
       return evidence;
     } catch (caught) {
       let error = caught;

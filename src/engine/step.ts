@@ -8,6 +8,11 @@ export interface Step {
   readonly id: string;
   /** Imperative, for people: "Close IMAP on OLD". */
   readonly title: string;
+  /**
+   * Asks the hosts early, while the step before is at work, what this one will want to know and no step
+   * before it changes. Not called in a dry run, nor for a first step.
+   */
+  ahead?(): void;
   /** Whether the hosts are already as `do` would leave them. */
   done(): Promise<boolean>;
   /** Makes it so. Returns a short line of evidence for the record, where there is something to say. */

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { debug } from '@actions/core';
 import type { MailHostConfig } from '../config/schema.ts';
 import { UserError } from '../errors.ts';
+import { askedOnce } from './asked-once.ts';
 import { type Command, command, type Result, script } from './command.ts';
 import type { Host, Role, Tunnel } from './host.ts';
 import { hostScript } from './hostctl/hostctl.ts';
@@ -15,6 +16,12 @@ export interface Credentials {
   readonly key: string;
   readonly passphrase?: string | undefined;
   readonly sudoPassword?: string | undefined;
+}
+
+/** A word of hostctl with its arguments, and what it reads. */
+export interface Edit {
+  readonly words: readonly string[];
+  readonly stdin?: string;
 }
 
 /** A command ended with an exit code that was not allowed. */
@@ -104,6 +111,16 @@ export class MailHost implements Host {
     return result.stdout.toString('utf8').trim();
   }
 
+  /** Several of them, one after the other, in one trip. One that fails is the last. */
+  async edits(all: readonly Edit[], options: Omit<Command, 'argv' | 'stdin'> = {}): Promise<void> {
+    const words = all.flatMap(({ words, stdin = '' }) => [
+      ...[Buffer.byteLength(stdin), words.length].map(String),
+      ...words,
+    ]);
+    const stdin = all.map((edit) => edit.stdin ?? '').join('');
+    await this.edit('several', words, { ...options, stdin });
+  }
+
   /**
    * For a tool that speaks with the host by itself: a local port of which each connection is a run of a
    * program there. None begins once the lock is another's, and what runs by then is ended with all that
@@ -153,23 +170,35 @@ export class MailHost implements Host {
     return result.stdout.toString('utf8').trim();
   }
 
+  /** Asks early what `install` has to know. */
+  lookForHostctl(): void {
+    // Whoever installs it is told of a failure.
+    this.#isInstalled().catch(() => undefined);
+  }
+
   /** Puts the host-side program in place, if it is not there as it should be. Needs no lock. */
   async install(): Promise<void> {
-    const digest = createHash('sha256').update(hostScript).digest('hex');
+    if (await this.#isInstalled()) return;
     await this.read(
       script(
         `umask 077
-         bin=$1/bin
-         if [ "$(sha256sum < "$bin/hostctl" 2>/dev/null | cut -d' ' -f1)" = "$2" ]; then exit 0; fi
-         mkdir -p "$bin"
-         cat > "$bin/.hostctl.$$"
-         chmod 700 "$bin/.hostctl.$$"
-         mv -f "$bin/.hostctl.$$" "$bin/hostctl"`,
-        [this.folder, digest],
+         mkdir -p "$1"
+         cat > "$1/.hostctl.$$"
+         chmod 700 "$1/.hostctl.$$"
+         mv -f "$1/.hostctl.$$" "$1/hostctl"`,
+        [`${this.folder}/bin`],
         { stdin: hostScript, purpose: 'install hostctl' },
       ),
     );
   }
+
+  readonly #isInstalled = askedOnce(async () => {
+    const { stdout } = await this.read(
+      script('[ ! -e "$1" ] || sha256sum < "$1"', [this.hostctl], { purpose: 'look for hostctl' }),
+    );
+    const digest = createHash('sha256').update(hostScript).digest('hex');
+    return stdout.toString('utf8').startsWith(digest);
+  });
 
   tunnelBack(port: number): Promise<Tunnel> {
     return this.#connection.tunnelBack(port);

@@ -99,6 +99,8 @@ export type MailStage =
   | 'activate'
   | 'return-queue'
   | 'forward'
+  /** `activate`, when NEW serves: what is left of that which kept it from serving, and is in nobody's way. */
+  | 'unfence'
   | 'end-forward'
   | 'late'
   | 'drain'

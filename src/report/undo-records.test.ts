@@ -42,6 +42,18 @@ describe('undoRecords', () => {
     ]);
   });
 
+  it('names the first of those that went together with the line before', () => {
+    const joined = (line: Entry): Entry => ({ ...line, joined: true });
+    const records = undoRecords([
+      entry('intent', 'hold'),
+      entry('outcome', 'hold'),
+      joined(entry('intent', 'close')),
+      entry('note', undefined, { old: [`freeze/0000-x made ${a}`] }),
+      entry('outcome', 'close', { old: [`freeze/0001-y made ${b}`] }),
+    ]);
+    expect(records.map(({ by }) => by)).toEqual(['freeze, hold', 'freeze, close']);
+  });
+
   it('knows a second record of the same name from the first', () => {
     const told = [`freeze/0000-x made ${a}`, `freeze/0000-x gone ${a}`, `freeze/0000-x made ${b}`];
     const entries = [entry('note', undefined, { old: told })];

@@ -44,19 +44,34 @@ function endGroup(records: UndoRecord[], host: string, group: string, by: string
       records[index] = { ...record, gone: { sum: undefined, by } };
 }
 
-/** A line tells what there was when the line before was written, so it is about the step of that one. */
+/**
+ * A line tells what there was when the line before was written, so it is about the step of that one; where
+ * several went together, of the first.
+ */
 function* undoLines(entries: readonly Entry[]) {
   let by: string | undefined;
+  /** The last of those that went together, which counts from the line after the next one. */
+  let joined: Entry | undefined;
   let before: Entry | undefined;
   for (const entry of entries) {
     // Another run: who died, and what a host does by itself, tell nothing of a step.
-    if (entry.lock !== before?.lock) by = undefined;
+    if (entry.lock !== before?.lock) by = joined = undefined;
     for (const [host, lines] of Object.entries(entry.undo ?? {}))
       for (const line of lines) yield { host, line, by };
-    if (entry.kind === 'intent' || entry.kind === 'outcome') by = `${entry.stage}, ${entry.step}`;
-    else if (entry.kind !== 'note') by = undefined;
     before = entry;
+    if (entry.joined) {
+      joined = entry;
+      continue;
+    }
+    by = stepOf(entry, joined ? stepOf(joined, by) : by);
+    joined = undefined;
   }
+}
+
+/** The step that a line is about; a note is about the one that is under way. */
+function stepOf({ kind, stage, step }: Entry, underWay: string | undefined): string | undefined {
+  if (kind === 'note') return underWay;
+  return kind === 'intent' || kind === 'outcome' ? `${stage}, ${step}` : undefined;
 }
 
 /** Those that were other when they were undone than when they were made. */

@@ -35,14 +35,25 @@ export async function observed(
   parts: Parts,
   entries: readonly Entry[] | Promise<readonly Entry[]>,
 ): Promise<State> {
-  const { declareDead: dead } = parts.inputs;
   // All at once: in the freeze every trip to the hosts is downtime.
-  const [known, oldIsFrozen, newOwns] = await Promise.all([
-    entries,
+  const [known, seen] = await Promise.all([entries, lookAtHosts(parts)]);
+  return asSeen(stateOf(known), seen);
+}
+
+/** What the journal may not know. */
+export interface Seen {
+  readonly oldIsFrozen: boolean;
+  readonly newOwns: boolean;
+}
+
+/** What the hosts say; see `observed`. */
+export async function lookAtHosts(parts: Parts): Promise<Seen> {
+  const { declareDead: dead } = parts.inputs;
+  const [oldIsFrozen, newOwns] = await Promise.all([
     dead === 'old' ? true : has(parts.old, 'frozen'),
     dead === 'new' ? false : has(parts.new, 'owner'),
   ]);
-  return asSeen(stateOf(known), { oldIsFrozen, newOwns });
+  return { oldIsFrozen, newOwns };
 }
 
 /** What a rollback took back no longer counts. */

@@ -22,6 +22,7 @@ const mailStages: readonly MailStage[] = [
   'queue',
   'activate',
   'forward',
+  'unfence',
   'drain',
   'finish',
 ];

@@ -6,15 +6,18 @@ import { type Lock, takeLock } from '../engine/lock.ts';
 import { currentRun } from '../github/run.ts';
 import type { SteppedStage } from '../stages/registry.ts';
 import { jobState } from './job-state.ts';
-import { alive, type Parts } from './parts.ts';
+import { alive, lookAtHosts, type Parts, type Seen } from './parts.ts';
 import type { Result } from './result.ts';
 
-/** Does `work` under the lock of both hosts, with the journal open; always gives the lock back. */
+/**
+ * Does `work` under the lock of both hosts, with the journal open and what the hosts say by then; always gives
+ * the lock back.
+ */
 export async function locked(
   parts: Parts,
   stage: SteppedStage,
   planDigest: string,
-  work: (journal: Journal) => Promise<Result>,
+  work: (journal: Journal, seen: Seen) => Promise<Result>,
 ): Promise<Result> {
   const run = currentRun();
   const holder = `${run.actor} in ${stage} of run ${run.run}.${run.attempt} (${randomUUID().slice(0, 8)})`;
@@ -30,8 +33,9 @@ export async function locked(
       force: parts.inputs.forceUnlock,
       keepsPasses: stage === 'transfer' && parts.inputs.pass === 'live',
     });
-    const [journal] = await Promise.all([
+    const [journal, seen] = await Promise.all([
       Journal.open(parts.files, { run, lock: lock.number, planDigest }),
+      lookAtHosts(parts),
       endsSomething.includes(stage) ? undefined : keepRoom(parts),
     ]);
     if (former !== undefined)
@@ -41,7 +45,7 @@ export async function locked(
         step: 'force-unlock',
         text: `lock taken from ${former}`,
       });
-    const result = await work(journal);
+    const result = await work(journal, seen);
     if (result.failure === undefined) core.saveState(jobState.keyGone, 'true');
     return result;
   } finally {

@@ -1,6 +1,6 @@
 import { type Entry, Journal } from '../engine/journal.ts';
 import { previewSteps, runSteps, type StepReport } from '../engine/runner.ts';
-import { mayRun, type State, stateOf } from '../engine/states.ts';
+import { asSeen, mayRun, type State, stateOf } from '../engine/states.ts';
 import { UserError } from '../errors.ts';
 import type { Gate } from '../github/gate.ts';
 import { runOrigin } from '../github/run.ts';
@@ -23,6 +23,7 @@ import { locked } from './run-locked.ts';
 export async function runStage(stage: SteppedStage, parts: Parts): Promise<Result> {
   // Asked while the hosts are: in the freeze every second counts.
   const asked = askGate(parts);
+  for (const host of alive(parts)) host.lookForHostctl();
   const reading = Journal.read(parts.files);
   const state = await observed(parts, reading);
   const entries = await reading;
@@ -81,11 +82,12 @@ async function judgeAndRun(stage: SteppedStage, parts: Parts, start: Start): Pro
   }
   const gate = (await asked) ?? confirmedGate(parts);
   refuseOpenGate(gate, parts, state);
-  return locked(parts, stage, planDigest, async (journal) => {
-    // Read again under the lock: another run may have been at work until now.
-    const now = await observed(parts, journal.entries);
+  return locked(parts, stage, planDigest, async (journal, seen) => {
+    // Under the lock: another run may have been at work until then.
+    const known = stateOf(journal.entries);
+    const now = asSeen(known, seen);
     demand(mayRun(action, now, rules), stage, now);
-    if (now.phase !== stateOf(journal.entries).phase) {
+    if (now.phase !== known.phase) {
       await journal.append({ kind: 'note', stage, step: 'thawed', text: 'OLD thawed by itself' });
     }
     const begin = async () => {
@@ -123,7 +125,7 @@ async function recordBegin(
   gate: Gate | undefined,
 ): Promise<void> {
   const data = { ...runOrigin(), ...writtenBy(), ...(gate ? { gate } : {}) };
-  await journal.append({ kind: 'stage-begin', stage, data });
+  journal.later({ kind: 'stage-begin', stage, data });
   if (plan !== undefined && !recordedPlans(journal.entries).has(planDigest))
     await journal.append({ kind: 'note', stage, step: planNote, data: { plan } });
   if (difference !== undefined)

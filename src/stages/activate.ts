@@ -19,6 +19,7 @@ export async function activate(context: StageContext): Promise<Stage> {
       ...(await context.system.steps('activate', context)),
       ...(context.system.carry?.(context) ?? []),
       ...(await context.system.steps('forward', context)),
+      ...(await context.system.steps('unfence', context)),
     ],
   };
 }
@@ -41,6 +42,7 @@ async function activateAlone(context: StageContext): Promise<Stage> {
       takeAlone(target),
       thawTarget(context),
       ...(await system.steps('activate', context)),
+      ...(await system.steps('unfence', context)),
     ],
   };
 }

@@ -376,7 +376,11 @@ async function run(
         settle: async () => undefined,
         report: () => undefined,
       },
-      journal: { append: async () => undefined } as never,
+      journal: {
+        append: async () => undefined,
+        later: () => undefined,
+        flush: async () => undefined,
+      } as never,
     });
     ended = true;
   } catch (error) {

@@ -40,7 +40,7 @@ export const mostSteps: Readonly<Record<Action, number>> = {
   'transfer live': 1,
   freeze: 8,
   'transfer final': 3,
-  activate: 9,
+  activate: 10,
   'dns-cutover': 1,
   verify: 6,
   drain: 4,

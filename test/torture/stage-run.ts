@@ -58,6 +58,8 @@ class Staged {
   #group = 0;
   #second: ActionResult | undefined;
   #phase: Moment = 'before';
+  /** The last step whose intent was seen. */
+  #intended = 0;
   #end: () => void = () => undefined;
   readonly #ended = new Promise<void>((resolve) => {
     this.#end = resolve;
@@ -83,6 +85,9 @@ class Staged {
       this.#waiting.length === 0
         ? undefined
         : watchJournal(this.#lab, ({ kind }) => {
+            // An outcome may come with the intent of the step after, which has begun by then.
+            if (kind === 'intent') this.#intended = this.#titles.length;
+            else if (this.#intended !== this.#titles.length) return;
             this.#phase = kind === 'intent' ? 'during' : 'after';
             this.#reach(kind === 'intent' ? 'intent' : 'after');
           });

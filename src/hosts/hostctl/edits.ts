@@ -14,16 +14,26 @@ edit_postconf() { # GROUP PARAMETER VALUE [PARAMETER VALUE...]
   if [ -n "$fresh" ]; then
     # Not in a pipeline: a main.cf that can't be read must not be taken for parameters that are not set.
     # shellcheck disable=SC2086
-    before=$(postconf -n $fresh)
+    before="$newline$(postconf -n $fresh)$newline"
     for parameter in $fresh; do
-      printf '%s\n' "$before" | sed -n "s/^$parameter = \{0,1\}/=/p" |
-        prepare_record "$group" "$parameter" postconf "$parameter"
+      prepare_record "$group" "$parameter" postconf "$parameter" "$(set_to "$parameter")"
     done
     # shellcheck disable=SC2086
     keep_records "$group" $fresh
   fi
   postconf -e "$@"
   settle
+}
+
+# No program is started for it: there may be twenty, in the downtime.
+set_to() { # PARAMETER -> "=VALUE", as "before" has it, which postconf printed; nothing where it is not set
+  case $before in
+    *"$newline$1 ="*) ;;
+    *) return 0 ;;
+  esac
+  value=\${before#*"$newline$1 ="}
+  value=\${value%%"$newline"*}
+  printf '=%s\n' "\${value# }"
 }
 
 # Every Postfix program waits up to 2 s before it reads a main.cf that is younger than that, lest it
@@ -39,10 +49,11 @@ edit_master() { # GROUP ID SERVICE/TYPE ENTRY [ID SERVICE/TYPE ENTRY...]
   group=$1; shift
   todo=$#
   fresh=
+  before=
   while [ "$todo" -gt 0 ]; do
     if ! recorded "$group" "$1"; then
-      before=$(postconf -M "$2" 2>/dev/null)
-      printf '%s' "$before" | prepare_record "$group" "$1" master "$2"
+      [ -n "$before" ] || before=$(postconf -M)
+      prepare_record "$group" "$1" master "$2" "$(entry_of "$2")"
       fresh="$fresh $1"
     fi
     # As above: three off the front, one on at the end.
@@ -54,6 +65,10 @@ edit_master() { # GROUP ID SERVICE/TYPE ENTRY [ID SERVICE/TYPE ENTRY...]
   [ -z "$fresh" ] || keep_records "$group" $fresh
   postconf -M "$@"
   durable "$(postconf -dh config_directory)"
+}
+
+entry_of() { # SERVICE/TYPE -> its entry, as "before" has it
+  printf '%s\n' "$before" | SERVICE=$1 awk '$1 "/" $2 == ENVIRON["SERVICE"]'
 }
 
 edit_file() { # GROUP ID PATH MODE OWNER:GROUP < content

@@ -83,7 +83,8 @@ case $1 in
   -h) sed -n "s/^$2 = //p" "$STATE/main.cf" ;;
   -e) shift; for setting; do name=\${setting%%=*}; { grep -v "^$name = " "$STATE/main.cf" || :; printf '%s = %s\n' "$name" "\${setting#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf"; done ;;
   -X) { grep -v "^$2 = " "$STATE/main.cf" || :; } > "$STATE/new"; mv "$STATE/new" "$STATE/main.cf" ;;
-  -M) case $2 in
+  -M) case \${2:-} in
+      '') cat "$STATE/master.cf" ;;
       *=*) shift; for entry; do { grep -v "^\${entry%%/*} " "$STATE/master.cf" || :; printf '%s\n' "\${entry#*=}"; } > "$STATE/new"; mv "$STATE/new" "$STATE/master.cf"; done ;;
       *) grep "^\${2%%/*} " "$STATE/master.cf" || echo 'postconf: warning: unmatched request' >&2 ;;
     esac ;;

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hostScript } from './hostctl.ts';
 import {
+  base,
   hostctl,
   hostctlPath,
   install,
@@ -30,6 +31,25 @@ describe('the program', () => {
       code: 1,
       stderr: 'hostctl: no such word: nonsense\n',
     });
+  });
+
+  it.each(shells)('does several words in one go, each with its own input, in %s', (shell) => {
+    install(shell);
+    well(['lock', 'a', '90', '0']);
+    const file = (name: string) => join(temporary, 'etc', name);
+    writeFileSync(file('x'), 'a\n');
+    const words = [
+      ...['7', '4', 'block', 'g', 'x', file('x')],
+      ...['0', '2', 'remove', 'nothing'],
+      ...['3', '2', 'put', "it's here"],
+    ];
+    well(['run', '1', hostctlPath(), 'several', ...words], 'ours äyes');
+    expect(readFileSync(file('x'), 'utf8')).toContain('\nours ä\n');
+    expect(readFileSync(join(base, "it's here"), 'utf8')).toBe('yes');
+    expect(hostctl(['several', '0', '1', 'nonsense', '1', '2', 'put', 'later'], 'x')).toMatchObject(
+      { code: 1, stderr: 'hostctl: no such word: nonsense\n' },
+    );
+    expect(existsSync(join(base, 'later'))).toBe(false);
   });
 
   const shellcheck = spawnSync('shellcheck', ['--version']).status === 0;

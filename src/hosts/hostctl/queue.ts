@@ -153,9 +153,15 @@ move_queue() { # as-it-is|at-once FROM TO
   ' "$@"
 }
 
+# By the number that it has noted: postfix(1) waits for a second before it says that it does not run.
+master_runs() { # -> its number in "master"
+  command -v postconf >/dev/null || return 1
+  { read -r master < "$(postconf -h queue_directory)/pid/master.pid"; } 2>/dev/null || return 1
+  [ -e "/proc/$((master))" ]
+}
+
 queue_managers() { # /proc/PID/stat of each queue manager of this Postfix that runs
-  command -v postconf >/dev/null || return 0
-  { read -r master < "$(postconf -h queue_directory)/pid/master.pid"; } 2>/dev/null || return 0
+  master_runs || return 0
   grep -ls "^[0-9]* (qmgr) . $((master)) " /proc/[0-9]*/stat || :
 }
 

@@ -13,7 +13,7 @@ record() { # GROUP ID KIND WHAT, the state before on standard input
   keep_records "$1" "$2"
 }
 
-prepare_record() { # as record; it counts only when it is kept
+prepare_record() { # GROUP ID KIND WHAT [BEFORE]: as record; it counts only when it is kept
   # A freeze whose limit passed in the middle of it must not go on closing: nothing would end it.
   # A fenced host serves nothing, and what still comes to it may be sent on.
   if [ "$1" = freeze ] && [ ! -e "$base/frozen" ] && [ ! -e "$base/fenced" ]; then
@@ -29,7 +29,8 @@ prepare_record() { # as record; it counts only when it is kept
   mkdir "$temporary"
   printf '%s' "$3" > "$temporary/kind"
   printf '%s' "$4" > "$temporary/what"
-  cat > "$temporary/before"
+  if [ "$#" -gt 4 ]; then printf '%s' "$5" > "$temporary/before"
+  else cat > "$temporary/before"; fi
 }
 
 keep_records() { # GROUP ID...: what was prepared, whole on disk before it counts, in this order

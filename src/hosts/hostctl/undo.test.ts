@@ -10,6 +10,7 @@ import {
   hostctlPath,
   me,
   setUpHostctl,
+  standIn,
   temporary,
   tree,
   well,
@@ -35,6 +36,21 @@ describe('undo', () => {
     rmSync(join(temporary, 'fails-b'));
     well(['undo', 'g']);
     expect(readFileSync(join(temporary, 'undone'), 'utf8')).toBe('c\nb\nb\na\n');
+  });
+
+  it('does not ask a Postfix that is down to reload, which would take a second', () => {
+    const spool = join(temporary, 'spool');
+    mkdirSync(join(spool, 'pid'), { recursive: true });
+    writeFileSync(join(temporary, 'main.cf'), `queue_directory = ${spool}\n`);
+    standIn('postfix', 'echo "$1" >> "$STATE/postfix.log"');
+    well(['reload']);
+    // Its number is still there, and no process has it.
+    writeFileSync(join(spool, 'pid/master.pid'), '  4194305\n');
+    well(['reload']);
+    expect(existsSync(join(temporary, 'postfix.log'))).toBe(false);
+    writeFileSync(join(spool, 'pid/master.pid'), `  ${process.pid}\n`);
+    well(['reload']);
+    expect(readFileSync(join(temporary, 'postfix.log'), 'utf8')).toBe('reload\n');
   });
 
   it('what ran starts last, in one go, with everything else as it was; again until it has', () => {

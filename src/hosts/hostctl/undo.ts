@@ -65,8 +65,9 @@ hook() {
   done
 }
 
-undo_group() { # GROUP: newest first, what ran last of all; a record goes when its undo is done
-  group=$1
+# units: nothing else was changed, so no service has anything to read anew.
+undo_group() { # GROUP [units]: newest first, what ran last of all; a record goes when its undo is done
+  group=$1; only=\${2:-}
   [ -d "$base/undo/$group" ] || return 0
   units_changed=
   others=
@@ -86,7 +87,7 @@ undo_group() { # GROUP: newest first, what ran last of all; a record goes when i
   done
   [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
   # Before the start: what begins now reads what is there now, and reloading it would only hold it up.
-  reload_services
+  [ "$only" = units ] || reload_services
   start_again "$group" "$@"
   for record; do gone "$group" "$record"; done
   # With what a kill left under names that don't count, and of lines that it left out. No line is like
@@ -109,6 +110,20 @@ undo_records() { # GROUP RECORD...: those alone, in this order
   [ -z "$units_changed" ] || ! has_systemd || systemctl daemon-reload
 }
 
+# Where they were told by a mark alone that they may not start, they may again, and do; what told them
+# so can be taken down when there is time for it.
+lift_fence() { # UNIT...: those too that did not run before
+  [ -e "$base/owner" ] || die 'this host has not taken service, so its fence stays'
+  rm -f -- "$base/fenced"
+  durable "$base"
+  units=$(for record in $(records_of fence); do
+    if [ "$(kind_of "$base/undo/fence/$record")" = unit ]; then printf '%s\n' "$record"; fi
+  done)
+  # shellcheck disable=SC2086
+  start_again fence $units
+  [ "$#" -eq 0 ] || systemctl start "$@"
+}
+
 start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows their order
   group=$1; shift
   todo=$#
@@ -124,8 +139,7 @@ start_again() { # GROUP RECORD...: the units that ran, in one go: systemd knows 
 }
 
 reload_services() {
-  # Only where that fails it is asked whether Postfix runs at all: the question takes as long.
-  if command -v postfix >/dev/null && ! postfix reload 2>/dev/null && postfix status 2>/dev/null; then
+  if master_runs && ! postfix reload 2>/dev/null && postfix status 2>/dev/null; then
     die 'Postfix does not reload: see its log'
   fi
   if command -v doveadm >/dev/null && running dovecot; then doveadm reload; fi

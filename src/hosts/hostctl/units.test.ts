@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { setUpHostctl, standIn, temporary, well } from './hostctl-under-test.ts';
+import { base, hostctl, me, setUpHostctl, standIn, temporary, well } from './hostctl-under-test.ts';
 
 setUpHostctl();
 
@@ -41,6 +41,29 @@ it('Postfix is waited for by its processes, and all else by systemd', () => {
   expect(stops).toEqual([`stop --no-block ${units.join(' ')}`, 'stop dovecot.service']);
   well(['undo', 'g']);
   for (const unit of units) expect(existsSync(join(temporary, `active-${unit}`))).toBe(true);
+});
+
+it('a fence that is lifted starts what ran and what is asked for, and goes later, reloading nothing', () => {
+  writeFileSync(join(temporary, 'active-a.service'), '');
+  well(['stop', 'fence', 'stop-a', 'a.service', 'stop-b', 'b.service']);
+  well(['file', 'fence', 'drop-in', join(temporary, 'units/a.service.d/x.conf'), '644', me], 'x');
+  writeFileSync(join(base, 'fenced'), '');
+  expect(hostctl(['lift-fence', 'c.service']).code).not.toBe(0);
+  expect(existsSync(join(base, 'fenced'))).toBe(true);
+  writeFileSync(join(base, 'owner'), '');
+  well(['lift-fence', 'c.service']);
+  const active = () => readdirSync(temporary).filter((name) => name.startsWith('active-'));
+  expect(active()).toEqual(['active-a.service', 'active-c.service']);
+  expect(existsSync(join(base, 'fenced'))).toBe(false);
+  expect(existsSync(join(base, 'undo/fence'))).toBe(true);
+  standIn('doveadm', 'echo "$*" >> "$STATE/doveadm.log"');
+  writeFileSync(join(temporary, 'active-dovecot'), '');
+  well(['undo', 'fence', 'units']);
+  expect(existsSync(join(temporary, 'units/a.service.d'))).toBe(false);
+  expect(existsSync(join(temporary, 'doveadm.log'))).toBe(false);
+  // Once more: nothing is left of it.
+  well(['lift-fence', 'c.service']);
+  expect(active()).toEqual(['active-a.service', 'active-c.service', 'active-dovecot']);
 });
 
 it('a unit of ours serves until it is taken back', () => {

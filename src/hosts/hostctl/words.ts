@@ -24,6 +24,27 @@ under_lock_at_last() { # COMMAND...
   under_lock x 60 "$@"
 }
 
+# Each with so many BYTES of standard input, and COUNT words in all. One that fails is the last.
+several() { # [BYTES COUNT WORD...]...
+  while [ "$#" -gt 0 ]; do
+    ( first_of "$@" )
+    shift "$(($2 + 2))"
+  done
+}
+
+first_of() { # BYTES COUNT WORD..., and the others, which are left out
+  bytes=$1; todo=$2; shift 2
+  others=$(($# - todo))
+  # Words are rotated: to the end, until the others are in front.
+  while [ "$todo" -gt 0 ]; do
+    set -- "$@" "$1"; shift
+    todo=$((todo - 1))
+  done
+  shift "$others"
+  if [ "$bytes" -eq 0 ]; then perform "$@" < /dev/null
+  else head -c "$bytes" | perform "$@"; fi
+}
+
 perform() { # WORD...
   action=\${1:-status}
   [ "$#" -eq 0 ] || shift
@@ -81,8 +102,10 @@ perform() { # WORD...
     sealed) sealed "$@" ;;
     queue-release) move_queue at-once "$base/queue" "$1" ;;
     undo) undo_group "$@" ;;
+    lift-fence) lift_fence "$@" ;;
     reload) reload_services ;;
     append) append "$@" ;;
+    several) several "$@" ;;
     put)
       put "$base/$1"
       case $1 in undo/*/*/before) set -- "\${1%/before}"; record_again "$(basename "\${1%/*}")" "\${1##*/}" ;; esac ;;

@@ -20,7 +20,7 @@ export function activateRelay(context: MailContext): readonly Step[] {
   return [...activateSteps(context, closedRelay, whileClosed), openRelay(context)];
 }
 
-/** The bar that kept NEW empty went with the fence. One that the administrator of OLD has set goes along. */
+/** The bar that kept NEW empty is gone since it started. One that the administrator of OLD has set goes along. */
 function accountsAsOnOld(context: MailContext): Step {
   const { old, new: target } = context;
   return {

@@ -14,6 +14,8 @@ const arrivalSeconds = 60;
 /** Of Postfix the same services under other names, so that the probe meets what everybody will meet. */
 export const closedRelay: Closing = {
   before: startedFirst,
+  // The bar on new accounts, under whose name one may be set soon (`accountsAsOnOld`).
+  barred: ['nocreate'],
   dovecot: `protocols = imap lmtp
 service imap-login {
   inet_listener imap {

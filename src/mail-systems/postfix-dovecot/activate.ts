@@ -6,13 +6,13 @@ import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
 import { called, type MailContext } from '../mail-system.ts';
-import { askingSettings, asks, startAsking } from './asking.ts';
+import { asking, askingSettings, asks } from './asking.ts';
 import { fingerprint, transportEntry } from './door.ts';
 import { type Dovecot, readDovecot } from './dovecot.ts';
 import { names } from './names.ts';
 import { demandPostfix, type Postfix } from './postfix.ts';
-import { moveQueue, noteOpening, releaseQueue } from './queue.ts';
-import { loaded, redirectedWhole, reloadPostfix, route, routesTo, untilLoaded } from './routes.ts';
+import { moveQueue, opening, releaseQueue, spool } from './queue.ts';
+import { load, loaded, redirectedWhole, route, routesTo } from './routes.ts';
 
 const group = 'probe';
 const probeSeconds = 60;
@@ -21,6 +21,8 @@ const probeSeconds = 60;
 export interface Closing {
   /** Units that must run before Dovecot and Postfix do. */
   readonly before: readonly string[];
+  /** Undo records of the fence that can not wait until it is taken down (`unfenceStep`). */
+  readonly barred: readonly string[];
   /** Settings of Dovecot. */
   readonly dovecot: string;
   /** Listeners of Postfix, on the loopback only, that are made for the probe: name and entry of master.cf(5). */
@@ -30,6 +32,7 @@ export interface Closing {
 /** Nothing but deliveries: a probe by sendmail(1) needs no listener. */
 export const onlyDeliveries: Closing = {
   before: [],
+  barred: [],
   dovecot: 'protocols = lmtp',
   listeners: () => new Map(),
 };
@@ -51,10 +54,8 @@ export function activateSteps(
     {
       id: 'start-closed',
       title: 'Start Dovecot and Postfix on NEW, reachable only for the probe',
-      async done() {
-        early(configured());
-        return serving(target);
-      },
+      ahead: () => early(configured()),
+      done: () => serving(target),
       do: async () => startClosed(context, closing, ...(await configured())),
     },
     {
@@ -72,8 +73,9 @@ export function activateSteps(
       title: 'Open NEW to the world',
       done: () => isOpen(target),
       do: async () => {
-        await noteOpening(target);
-        await target.edit('undo', [group], { purpose: 'open the listeners' });
+        await target.edits([opening(), { words: ['undo', group] }], {
+          purpose: 'open the listeners',
+        });
         // Down where a queue was released.
         if (stop) await startServices(target);
         return undefined;
@@ -95,20 +97,21 @@ export function forwardSteps(
   if (migration.freeze.mode === 'stop') return [];
   const { transport, late } = names(migration);
   const destination = `${transport}:[${target.address}]:${migration['late-mail'].port}`;
-  const asked = askedOnce(() =>
-    Promise.all([
+  const asked = askedOnce(async () => {
+    const [door, held, dovecot, [postfix, settings]] = await Promise.all([
       fingerprint(target, context),
       source.read(command(['cat', '--', names(migration).routes], { purpose: 'read the routes' })),
-      demandPostfix(source),
       readDovecot(source),
-    ]),
-  );
+      demandPostfix(source).then((found) => Promise.all([found, askingSettings(context, found)])),
+    ]);
+    return { door, held: held.stdout.toString('utf8'), dovecot, postfix, settings };
+  });
   return [
     {
       id: 'forward',
       title: `Send the mail that waits on ${called(source)} on to ${called(target)}, and ask ${called(target)} about recipients`,
+      ahead: () => early(asked()),
       done: async () => {
-        early(asked());
         if (!(await has(source, 'forwarding'))) return false;
         const postfix = await demandPostfix(source);
         return (
@@ -123,19 +126,21 @@ export function forwardSteps(
           throw new UserError(
             `${target.label}: it does not own the mailboxes, so nothing may be sent on to it`,
           );
-        await source.edit('begin-forward', [destination], { purpose: 'note the forward' });
-        const [door, held, postfix, dovecot] = await asked();
+        const { door, held, dovecot, postfix, settings } = await asked();
         const transports = [transport, late].flatMap((name) => [
           name,
           `${name}/unix`,
           transportEntry(context, name, door),
         ]);
-        const settings = await askingSettings(context, postfix);
-        await startAsking(context, { postfix, dovecot }, filtering, transports);
-        const table = redirectedWhole(held.stdout.toString('utf8'), destination);
-        await route(context, postfix, table, destination, settings);
-        await reloadPostfix(source);
-        await untilLoaded(context);
+        await source.edits(
+          [
+            { words: ['begin-forward', destination] },
+            asking(context, { postfix, dovecot }, filtering, transports),
+            ...route(context, postfix, redirectedWhole(held, destination), destination, settings),
+          ],
+          { purpose: `send mail on to ${called(target)}` },
+        );
+        await load(context);
         return undefined;
       },
     },
@@ -145,18 +150,35 @@ export function forwardSteps(
       title: `Send at once what waits on ${called(source)}`,
       done: () => has(source, 'flushed'),
       do: async () => {
-        await source.change(command(['postqueue', '-f'], { purpose: 'flush the queue' }));
-        await source.edit('put', ['flushed'], {
-          stdin: new Date().toISOString(),
-          purpose: 'note the flush',
-        });
+        await source.change(
+          script('postqueue -f\nexec "$1" put flushed', [source.hostctl], {
+            stdin: new Date().toISOString(),
+            purpose: 'flush the queue',
+          }),
+        );
         return undefined;
       },
     },
   ];
 }
 
-/** Asked beside the question whether the step is done: whoever needs the answer is told of a failure. */
+/**
+ * What had kept NEW's services from starting keeps them from nothing since its mark is gone. To take it away
+ * takes systemd a while, in which nobody need wait for NEW.
+ */
+export function unfenceStep({ new: target }: MailContext): Step {
+  return {
+    id: 'unfence',
+    title: 'Take down what kept the services of NEW from starting',
+    done: async () => !(await has(target, 'undo/fence')),
+    do: async () => {
+      await target.edit('undo', ['fence', 'units'], { purpose: 'take the fence down' });
+      return undefined;
+    },
+  };
+}
+
+/** Whoever needs the answer is told of a failure. */
 function early(question: Promise<unknown>): void {
   question.catch(() => undefined);
 }
@@ -174,38 +196,42 @@ async function startClosed(
       `${target.label}: Dovecot is not installed. Install and configure it first`,
     );
   const listeners = closing.listeners(postfix);
-  await target.edit('block', [group, 'protocols', dovecot.configFile], {
-    stdin: closing.dovecot,
-    purpose: 'keep the protocols closed',
-  });
   const made = [...listeners].flatMap(([name, entry]) => [`probe-${name}`, `${name}/inet`, entry]);
-  if (made.length > 0)
-    await target.edit('master', [group, ...made], { purpose: 'make listeners for the probe' });
   const open = [...ownListeners(postfix), ...listeners.keys(), migration['late-mail'].port];
-  await target.edit('postconf', [
-    group,
-    'master_service_disable',
-    `${open.map((name) => `!${name}/inet`).join(' ')} inet`,
-  ]);
+  const disabled = `${open.map((name) => `!${name}/inet`).join(' ')} inet`;
+  const close = [
+    { words: ['block', group, 'protocols', dovecot.configFile], stdin: closing.dovecot },
+    ...(made.length > 0 ? [{ words: ['master', group, ...made] }] : []),
+    { words: ['postconf', group, 'master_service_disable', disabled] },
+  ];
+  const { barred, before } = closing;
+  const start = [
+    ...(barred.length > 0 ? [{ words: ['undo-some', 'fence', ...barred] }] : []),
+    // Those that did not run before NEW was fenced, too.
+    ...(before.length > 0 ? [{ words: ['lift-fence', ...before] }] : []),
+    { words: ['lift-fence', ...services] },
+  ];
+  const purpose = 'start the mail services behind closed listeners';
   // A release that was cut off: the queue must be in place before Postfix starts.
-  if (migration.freeze.mode === 'stop' && (await has(target, 'opened'))) await moveQueue(target);
-  await target.edit('remove', ['fenced'], { purpose: 'lift the fence' });
-  await target.edit('undo', ['fence'], { purpose: 'take the fence down' });
-  // Those that did not run before NEW was fenced, too.
-  if (closing.before.length > 0)
-    await target.change(
-      command(['systemctl', 'start', ...closing.before], { purpose: 'start what mail needs' }),
-    );
-  await startServices(target);
+  if (migration.freeze.mode === 'stop' && (await has(target, 'opened'))) {
+    await target.edits(close, { purpose: 'keep the listeners closed' });
+    await moveQueue(target, await spool(target));
+    await target.edits(start, { purpose });
+  } else await target.edits([...close, ...start], { purpose });
+  await demandServing(target);
   return `Dovecot ${dovecot.version} and Postfix are up, no public listener`;
 }
 
+const services = ['dovecot.service', 'postfix.service'];
+
 async function startServices(target: MailHost): Promise<void> {
   await target.change(
-    command(['systemctl', 'start', 'dovecot.service', 'postfix.service'], {
-      purpose: 'start the mail services',
-    }),
+    command(['systemctl', 'start', ...services], { purpose: 'start the mail services' }),
   );
+  await demandServing(target);
+}
+
+async function demandServing(target: MailHost): Promise<void> {
   // Up to Debian 12 that start goes well also where Postfix itself, in another unit, does not.
   if (!(await serving(target)))
     throw new UserError(

@@ -1,7 +1,7 @@
 import type { Step } from '../../engine/step.ts';
 import { script } from '../../hosts/command.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
-import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
+import type { Edit, MailHost } from '../../hosts/mail-host.ts';
+import { freezeGroup as group, type MailContext } from '../mail-system.ts';
 import type { Dovecot } from './dovecot.ts';
 import { latePort, names } from './names.ts';
 import { entriesOf, type Postfix, words } from './postfix.ts';
@@ -55,16 +55,15 @@ export async function askingSettings(
 }
 
 /**
- * Makes the services of port 25 ask, in one edit with the `others` (name of the record, key, entry).
- * Entered again after it was cut off it starts from what was there.
+ * What makes the services of port 25 ask, in one edit with the `others` (name of the record, key, entry).
+ * Made again after it was cut off it starts from what was there.
  */
-export async function startAsking(
+export function asking(
   context: MailContext,
   { postfix, dovecot }: { postfix: Postfix; dovecot: Dovecot | undefined },
   filtering: 'source' | 'target',
   others: readonly string[],
-): Promise<void> {
-  const { source } = context;
+): Edit {
   const edits = [...others];
   const edit = (id: string, key: string, entry: string) =>
     edits.push(`${askingPrefix}${id}`, key, entry);
@@ -108,9 +107,7 @@ export async function startAsking(
       `${service.entry}${portMark(context)} ${own.join(' ')}`,
     );
   }
-  await source.edit('master', [group, ...edits], {
-    purpose: `let port 25 ask ${called(context.target)}`,
-  });
+  return { words: ['master', group, ...edits] };
 }
 
 /** Whether every service of port 25 asks. */

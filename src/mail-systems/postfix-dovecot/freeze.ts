@@ -1,6 +1,6 @@
 import type { Step } from '../../engine/step.ts';
 import { askedOnce } from '../../hosts/asked-once.ts';
-import { command, quote, script } from '../../hosts/command.ts';
+import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
@@ -9,15 +9,7 @@ import { type Dovecot, noProtocols, readDovecot, sessionProcesses } from './dove
 import { fence, fenced, greet, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, names, postfixUnits } from './names.ts';
 import { demandPostfix, localDomains, submissionServices, words } from './postfix.ts';
-import {
-  loaded,
-  redirected,
-  reloadPostfix,
-  route,
-  routesTable,
-  routesTo,
-  untilLoaded,
-} from './routes.ts';
+import { load, loaded, redirected, route, routesTable, routesTo } from './routes.ts';
 import {
   deliveryAgents,
   dovecotProcesses,
@@ -89,7 +81,7 @@ export function holdSteps(
 export function endForwardSteps(context: MailContext): readonly Step[] {
   const { target, migration } = context;
   if (migration.freeze.mode === 'stop') return [];
-  const { hold: transport, late, routes } = names(migration);
+  const { hold: transport, late, routes: file } = names(migration);
   const ofTarget: MailContext = { ...context, source: target };
   return [
     {
@@ -98,21 +90,21 @@ export function endForwardSteps(context: MailContext): readonly Step[] {
       done: async () => !(await has(target, 'forwarding')),
       do: async () => {
         const table = await target.read(
-          command(['cat', '--', routes], { purpose: 'read the routes' }),
+          command(['cat', '--', file], { purpose: 'read the routes' }),
         );
         const destination = nowhere(transport);
         await stopAsking(target);
-        await target.edit('master', [group, late, `${late}/unix`, holdEntry(late)], {
-          purpose: 'send nothing on',
-        });
-        await route(
+        const routes = route(
           ofTarget,
           await demandPostfix(target),
           redirected(table.stdout.toString('utf8'), destination),
           destination,
         );
-        await reloadPostfix(target);
-        await untilLoaded(ofTarget);
+        await target.edits(
+          [{ words: ['master', group, late, `${late}/unix`, holdEntry(late)] }, ...routes],
+          { purpose: 'send nothing on' },
+        );
+        await load(ofTarget);
         const taken = await takeBackLate(target, context);
         await target.edit('remove', ['forwarding'], { purpose: 'note the end of the forward' });
         return taken;
@@ -189,15 +181,15 @@ async function hold(context: MailContext): Promise<string> {
   const before = words(postfix.parameters.get('master_service_disable'));
   const { hold: transport } = names(context.migration);
   await greet(source, group, context);
-  await source.edit('master', [group, 'hold', `${transport}/unix`, holdEntry(transport)], {
-    purpose: 'set up the transport that holds',
-  });
   const destination = nowhere(transport);
-  await route(context, postfix, routesTable(domains, destination), destination, {
+  const routes = route(context, postfix, routesTable(domains, destination), destination, {
     master_service_disable: [...new Set([...before, ...closed])].join(' '),
   });
-  await reloadPostfix(source);
-  await untilLoaded(context);
+  await source.edits(
+    [{ words: ['master', group, 'hold', `${transport}/unix`, holdEntry(transport)] }, ...routes],
+    { purpose: 'set the routes to where nothing is delivered' },
+  );
+  await load(context);
   return `held: ${domains.length} domains; closed: ${closed.join(', ') || 'no submission service'}`;
 }
 
@@ -208,27 +200,16 @@ async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Pr
     stdin: noProtocols(dovecot),
     purpose: 'close the protocols',
   });
-  await source.change(command(['doveadm', 'reload'], { purpose: 'reload Dovecot' }));
   // The reload is only asked for; sessions ended before it has happened would be opened again.
   await waitUntilNothing(source, servicesStill, {
+    after: 'doveadm reload',
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'Dovecot has closed its listeners',
     cure: `Look at the Dovecot log on ${called(source)}, then run this stage again`,
   });
-  await source.change(
-    script(
-      `set -- ${sessionProcesses.map(quote).join(' ')}
-       list() { ${dovecotProcesses}
-       }
-       list "$@" > /run/mail-cutover.sessions
-       while read -r process program; do kill -TERM "\${process#/proc/}" 2>/dev/null || :; done < /run/mail-cutover.sessions
-       rm -f /run/mail-cutover.sessions`,
-      [],
-      { purpose: 'end the sessions' },
-    ),
-  );
   await waitUntilNothing(source, dovecotProcesses, {
+    after: endSessions,
     args: sessionProcesses,
     seconds: sessionSeconds,
     what: 'all sessions are closed',
@@ -236,6 +217,13 @@ async function closeSessions(source: MailHost, dovecot: Dovecot | undefined): Pr
   });
   return 'IMAP, POP3, ManageSieve and LMTP closed';
 }
+
+/** Asks those whose program is among the arguments to end. */
+const endSessions = `list() { ${dovecotProcesses}
+}
+list "$@" > /run/mail-cutover.sessions
+while read -r process program; do kill -TERM "\${process#/proc/}" 2>/dev/null || :; done < /run/mail-cutover.sessions
+rm -f /run/mail-cutover.sessions`;
 
 /** Prints those of the arguments that Dovecot's master still has as a service (doveadm-service(1)). */
 const servicesStill = `services=$(doveadm service status)

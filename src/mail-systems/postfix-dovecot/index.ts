@@ -9,7 +9,7 @@ import {
   type MailSystem,
 } from '../mail-system.ts';
 import { latestAccountsStep, notePasswordsStep, returnAccountsStep } from './accounts-along.ts';
-import { activateSteps, forwardSteps } from './activate.ts';
+import { activateSteps, forwardSteps, unfenceStep } from './activate.ts';
 import { lastLateStep } from './asking.ts';
 import { callersSteps } from './callers.ts';
 import { carrySteps } from './carry.ts';
@@ -78,6 +78,8 @@ export const postfixDovecot: MailSystem = {
         return context.migration.freeze.mode === 'stop' ? [returnQueue(context)] : [];
       case 'forward':
         return forwardSteps(context);
+      case 'unfence':
+        return [unfenceStep(context)];
       case 'end-forward':
         return endForwardSteps(context);
       case 'drain':

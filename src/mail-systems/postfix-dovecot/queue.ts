@@ -1,7 +1,8 @@
 import type { Step } from '../../engine/step.ts';
+import { askedOnce } from '../../hosts/asked-once.ts';
 import { script } from '../../hosts/command.ts';
 import { betweenQueues } from '../../hosts/hostctl/queue.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
+import type { Edit, MailHost } from '../../hosts/mail-host.ts';
 import { called, type MailContext, type QueueStatus } from '../mail-system.ts';
 import { demandPostfix } from './postfix.ts';
 import { untilPostfixIsDown } from './waiting.ts';
@@ -13,12 +14,13 @@ import { untilPostfixIsDown } from './waiting.ts';
  */
 export function setAsideQueue(context: MailContext): Step {
   const { source } = context;
+  const where = askedOnce(() => spool(source));
   return {
     id: 'set-aside-queue',
     title: `Set the queue of ${called(source)} aside, to be copied`,
-    done: async () => (await left(source, await spool(source), `${source.folder}/queue`)) === 0,
+    done: async () => (await left(source, await where(), `${source.folder}/queue`)) === 0,
     do: async () => {
-      await source.edit('queue', ['freeze', 'queue', await spool(source)], {
+      await source.edit('queue', ['freeze', 'queue', await where()], {
         purpose: 'set the queue aside',
       });
       return `${await countFiles(source, `${source.folder}/queue`)} messages`;
@@ -32,11 +34,12 @@ export function setAsideQueue(context: MailContext): Step {
  */
 export function returnQueue(context: MailContext): Step {
   const { target } = context;
+  const where = askedOnce(() => spool(target));
   return {
     id: 'return-queue',
     title: `Give the queue that was copied to Postfix on ${called(target)}`,
-    done: () => isMoved(target),
-    do: () => moveQueue(target),
+    done: async () => isMoved(target, await where()),
+    do: async () => moveQueue(target, await where()),
   };
 }
 
@@ -47,45 +50,40 @@ export function returnQueue(context: MailContext): Step {
  */
 export function releaseQueue(context: MailContext): Step {
   const { new: target } = context;
+  const where = askedOnce(() => spool(target));
   return {
     id: 'release-queue',
     title: 'Give the queue that was copied to Postfix on NEW',
-    done: () => isMoved(target),
+    // Whoever needs it is told of a failure.
+    ahead: () => where().catch(() => undefined),
+    done: async () => isMoved(target, await where()),
     do: async () => {
-      await noteOpening(target);
-      return moveQueue(target);
+      await target.edits([opening()], { purpose: 'note the opening' });
+      return moveQueue(target, await where());
     },
   };
 }
 
 /** Puts the queue that was copied into that of Postfix, which is down then. */
-export async function moveQueue(host: MailHost): Promise<string> {
-  const directory = await spool(host);
-  await host.change(
-    script(
-      `systemctl stop postfix.service
-       # The unit that is behind it up to Debian 12.
-       systemctl stop postfix@-.service 2>/dev/null || :`,
-      [],
-      { purpose: 'stop Postfix' },
-    ),
+export async function moveQueue(host: MailHost, directory: string): Promise<string> {
+  await untilPostfixIsDown(
+    host,
+    `systemctl stop postfix.service
+     # The unit that is behind it up to Debian 12.
+     systemctl stop postfix@-.service 2>/dev/null || :`,
   );
-  await untilPostfixIsDown(host);
   const count = await left(host, `${host.folder}/queue`, directory);
   await host.edit('queue-release', [directory], { purpose: 'release the queue' });
   return `${count} messages`;
 }
 
-async function isMoved(host: MailHost): Promise<boolean> {
-  return (await left(host, `${host.folder}/queue`, await spool(host))) === 0;
+async function isMoved(host: MailHost, directory: string): Promise<boolean> {
+  return (await left(host, `${host.folder}/queue`, directory)) === 0;
 }
 
-/** From here on it may hold mail that the other has not: rollback must bring it back. */
-export async function noteOpening(target: MailHost): Promise<void> {
-  await target.edit('put', ['opened'], {
-    stdin: new Date().toISOString(),
-    purpose: 'note the opening',
-  });
+/** Notes it. From here on the host may hold mail that the other has not: rollback must bring it back. */
+export function opening(): Edit {
+  return { words: ['put', 'opened'], stdin: new Date().toISOString() };
 }
 
 /** Messages in the queue, whether or not Postfix runs. */
@@ -93,7 +91,7 @@ export async function countQueue(host: MailHost): Promise<number> {
   return countFiles(host, await spool(host));
 }
 
-async function spool(host: MailHost): Promise<string> {
+export async function spool(host: MailHost): Promise<string> {
   return (await demandPostfix(host)).parameters.get('queue_directory') ?? '/var/spool/postfix';
 }
 

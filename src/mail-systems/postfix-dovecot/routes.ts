@@ -1,24 +1,18 @@
-import { command } from '../../hosts/command.ts';
-import type { MailHost } from '../../hosts/mail-host.ts';
+import type { Edit, MailHost } from '../../hosts/mail-host.ts';
 import { called, freezeGroup as group, type MailContext } from '../mail-system.ts';
 import { names } from './names.ts';
 import type { Postfix } from './postfix.ts';
 import { running, waitUntilNothing } from './waiting.ts';
 
 /** The routes table and the class transports: every local recipient goes to `destination`. */
-export async function route(
-  context: MailContext,
+export function route(
+  { migration }: MailContext,
   postfix: Postfix,
   table: string,
   destination: string,
   others: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const { source, migration } = context;
+): readonly Edit[] {
   const file = names(migration).routes;
-  await source.edit('file', [group, 'routes', file, '644', 'root:root'], {
-    stdin: table,
-    purpose: 'write the routes',
-  });
   const settings: Readonly<Record<string, string>> = {
     transport_maps: withTable(postfix.parameters.get('transport_maps') ?? '', file),
     local_transport: destination,
@@ -29,9 +23,10 @@ export async function route(
     delay_warning_time: '0h',
     ...others,
   };
-  await source.edit('postconf', [group, ...Object.entries(settings).flat()], {
-    purpose: 'set the routes',
-  });
+  return [
+    { words: ['file', group, 'routes', file, '644', 'root:root'], stdin: table },
+    { words: ['postconf', group, ...Object.entries(settings).flat()] },
+  ];
 }
 
 /** regexp_table(5); patterns are matched without regard to case. */
@@ -70,10 +65,6 @@ function withTable(transportMaps: string, table: string): string {
   return others === '' ? ours : `${ours}, ${others}`;
 }
 
-export async function reloadPostfix(host: MailHost): Promise<void> {
-  await host.change(command(['postfix', 'reload'], { purpose: 'reload Postfix' }));
-}
-
 export function routesTo(postfix: Postfix, context: MailContext, destination: string): boolean {
   const { parameters } = postfix;
   return (
@@ -93,9 +84,10 @@ export async function loaded(host: MailHost, context: MailContext): Promise<bool
   return (await running(host, notLoaded, [names(context.migration).routes])) === '';
 }
 
-/** A reload is only asked for: the old queue manager may go on for a moment. */
-export async function untilLoaded(context: MailContext): Promise<void> {
+/** Reloads Postfix. That is only asked for: the old queue manager may go on for a moment. */
+export async function load(context: MailContext): Promise<void> {
   await waitUntilNothing(context.source, notLoaded, {
+    after: 'postfix reload',
     args: [names(context.migration).routes],
     seconds: 30,
     what: 'Postfix has loaded the routes',

@@ -5,18 +5,27 @@ import { called } from '../mail-system.ts';
 
 /**
  * Waits on the host, ten looks a second, until `look` prints nothing. `look` is shell text of ours
- * that prints what is still in the way.
+ * that prints what is still in the way; `after` is done first, in the same trip, and changes the host.
  */
 export async function waitUntilNothing(
   host: MailHost,
   look: string,
-  options: { args?: readonly string[]; seconds: number; what: string; cure: string },
+  options: {
+    args?: readonly string[];
+    seconds: number;
+    what: string;
+    cure: string;
+    after?: string;
+  },
 ): Promise<void> {
-  const result = await host.read(
+  const { after } = options;
+  const result = await host[after === undefined ? 'read' : 'change'](
     script(
       `look() { ${look}
        }
        limit=$1; shift
+       { ${after ?? ':'}
+       } >&2
        end=$(($(date +%s) + limit))
        while :; do
          left=$(look "$@")
@@ -25,7 +34,11 @@ export async function waitUntilNothing(
          sleep 0.1
        done`,
       [String(options.seconds), ...(options.args ?? [])],
-      { allow: [0, 75], timeout: options.seconds + 30, purpose: `wait until ${options.what}` },
+      {
+        allow: [0, 75],
+        timeout: options.seconds + (after === undefined ? 30 : 330),
+        purpose: `wait until ${options.what}`,
+      },
     ),
   );
   if (result.code === 75)
@@ -34,10 +47,11 @@ export async function waitUntilNothing(
     );
 }
 
-/** A stop by systemd may be only asked for: Postfix itself says when it is down. */
-export async function untilPostfixIsDown(host: MailHost): Promise<void> {
+/** A stop by systemd, `after`, may be only asked for: Postfix itself says when it is down. */
+export async function untilPostfixIsDown(host: MailHost, after?: string): Promise<void> {
   await waitUntilNothing(host, 'if postfix status 2>/dev/null; then echo postfix; fi', {
     seconds: 60,
+    ...(after === undefined ? {} : { after }),
     what: 'Postfix is down',
     cure: `Look at \`systemctl status postfix@-\` on ${called(host)}`,
   });

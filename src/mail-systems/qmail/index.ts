@@ -56,6 +56,8 @@ export const qmail: MailSystem = {
           : [noteStuck(context), ...assignSteps(context), ...loadSteps(context)];
       case 'activate':
         return activateSteps(context);
+      // It opens service by service, each with what had kept it closed.
+      case 'unfence':
       case 'return-queue':
         return [];
       case 'forward':
