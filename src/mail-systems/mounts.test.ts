@@ -1,12 +1,21 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Command, Result } from '../hosts/command.ts';
 import type { MailHost } from '../hosts/mail-host.ts';
 import { mountsInStores } from './mounts.ts';
+import { eraseStores } from './postfix-dovecot/finish.ts';
 import { room, usage } from './room.ts';
 import { proveStill } from './stillness.ts';
 
@@ -29,6 +38,9 @@ class LocalHost {
   constructor(role: 'old' | 'new') {
     this.role = role;
     this.label = role.toUpperCase();
+  }
+  change(toRun: Command): Promise<Result> {
+    return this.read(toRun);
   }
   async read({ argv }: Command): Promise<Result> {
     const words = this.role === 'old' ? argv : ['nsenter', `-m/proc/${holder.pid}/ns/mnt`, ...argv];
@@ -126,6 +138,19 @@ describe.skipIf(!canMount)('file systems in a store', () => {
     const [direct, link] = await usage(old, [store, join(temporary, 'link')]);
     expect(direct?.inodes).toBe(70);
     expect(link).toEqual(direct);
+  });
+
+  it('stay when the mail is erased, and finish says so', async () => {
+    await mounted([join(store, 'b org\\x'), 1024]);
+    const inner = join(store, 'b org\\x');
+    await target.read({ argv: ['sh', '-c', 'echo mail > "$1/message"', 'sh', inner] });
+    expect(await eraseStores(target, [store])).toBe(
+      `erased: ${store}; left as they are, file systems of their own: ${inner}`,
+    );
+    const left = await target.read({ argv: ['find', store, '-mindepth', '1'] });
+    expect(left.stdout.toString('utf8').trim().split('\n')).toEqual([inner, `${inner}/message`]);
+    expect(await eraseStores(old, [store])).toBe(`erased: ${store}`);
+    expect(readdirSync(store)).toEqual([]);
   });
 
   it('are looked at for what changes, and for who has a file open, also through a link', async () => {

@@ -149,7 +149,6 @@ clean_up() { # GROUP
   rm -rf -- "$base/queue" "$base/reserve" "$base/passwords"
   # No rm -r: a store may be mounted there.
   clear_seal || :
-  rmdir -- "$base/seal" 2>/dev/null || :
   durable "$base"
 }
 

@@ -7,6 +7,7 @@ export const seal = String.raw`# The kernel keeps a sealed tree from changing, w
 # "mount" and the path, as the kernel writes it, of each mount point below. A seal is a read-only mount that shows
 # what it covers: a volume that is read-only for another reason is none, and an undo takes no such thing away.
 mounts_of() { # TREE
+  [ -e "$1" ] || return 0
   real=$(readlink -f -- "$1" && printf x) || return 1
   tree="\${real%?x}" awk '
     { id[NR] = $1; parent[$1] = $2; device[$1] = $3; root[$1] = $4; point[$1] = $5; flags[$1] = $6 }
@@ -43,11 +44,16 @@ mounts_of() { # TREE
     }' /proc/self/mountinfo
 }
 
-sealed() { # TREE...: all of them, with all that is below
+# Whether that is all that can be wished for: a seal, and nothing that it hides or that is writable below it.
+is_whole_seal() { # WHAT-MOUNTS-OF-SAID
+  case $newline$1 in *"$newline"mount\ *) return 1 ;; esac
+  case $1 in sealed*) ;; *) return 1 ;; esac
+}
+
+sealed() { # TREE...: all of them
   for tree; do
     found=$(mounts_of "$tree") || return 1
-    case $newline$found in *"$newline"mount\ *) return 1 ;; esac
-    case $found in sealed*) ;; *) return 1 ;; esac
+    is_whole_seal "$found" || return 1
   done
 }
 
@@ -75,38 +81,40 @@ edit_seal() { # GROUP ID TREE [ID TREE...] -> each tree that is left as it is, a
   done
   # shellcheck disable=SC2086
   [ -z "$fresh" ] || keep_records "$group" $fresh
+  clear_seal
+  mkdir -p "$base/seal"
   for each; do seal_tree "$each"; done
+  rmdir -- "$base/seal"
 }
 
 seal_tree() { # TREE
-  if sealed "$1"; then return 0; fi
-  seen=$(devices_below "$1")
+  before=$(mounts_of "$1")
+  if is_whole_seal "$before"; then return 0; fi
+  seen=$(devices_of "$before")
   # Read-only before it is put in place: services in mount namespaces of their own (systemd.exec(5),
   # ProtectSystem) get the mount, but would not get a later change of its flags.
-  mkdir -p "$base/seal"
-  clear_seal
   mount --bind -- "$1" "$base/seal"
   mount --make-private -- "$base/seal"
   is_covered=
   if mount -o remount,bind,ro -- "$base/seal" && mount --bind -- "$base/seal" "$1"; then is_covered=1; fi
   umount -- "$base/seal"
   # What was mounted in that moment would be hidden.
-  if sealed "$1" && [ "$(devices_below "$1")" = "$seen" ]; then return 0; fi
+  after=$(mounts_of "$1")
+  if is_whole_seal "$after" && [ "$(devices_of "$before")" = "$seen" ]; then return 0; fi
   [ -z "$is_covered" ] || umount -l -- "$1"
   die "$1 can't be made read-only here"
 }
 
-# -> "DEVICE PATH" for each mount point below: the device that is found there, by its path
-devices_below() { # TREE
-  found=$(mounts_of "$1") || return 1
+# For each mount point that mounts_of told of: the device that is found there now, by its path
+devices_of() { # WHAT-MOUNTS-OF-SAID
   while read -r kind point; do
     [ -n "$point" ] || continue
     # The kernel writes \040 for a space, which printf(1) takes for one too.
     # shellcheck disable=SC2059
     path=$(printf "$(printf '%s' "$point" | sed 's/%/%%/g')")
-    printf '%s %s\n' "$(stat -c %d -- "$path" 2>/dev/null || printf gone)" "$point"
+    printf '%s %s\n' "$kind" "$(stat -c %d -- "$path" 2>/dev/null || printf gone)"
   done << MOUNTS
-$found
+$1
 MOUNTS
 }
 
@@ -120,11 +128,11 @@ unseal() { # TREE
 
 # The place where a seal is made, should one that was cut off have left it mounted: it shows a store.
 clear_seal() {
-  while :; do
+  while [ -d "$base/seal" ]; do
     found=$(mounts_of "$base") || return 1
     case $newline$found$newline in
       *" $base/seal$newline"*) umount -l -- "$base/seal" || return 1 ;;
-      *) return 0 ;;
+      *) rmdir -- "$base/seal" || return 1 ;;
     esac
   done
 }

@@ -3,7 +3,9 @@ import { UserError } from '../../errors.ts';
 import { command, script } from '../../hosts/command.ts';
 import type { MailHost } from '../../hosts/mail-host.ts';
 import { has } from '../../hosts/marks.ts';
+import { printable } from '../../hosts/printable.ts';
 import { finishedGroup, type MailContext } from '../mail-system.ts';
+import { mountsBelow } from '../mounts.ts';
 import { carriedPorts } from './carry.ts';
 import { fence, fenced, runningUnits, stopUnits } from './fence.ts';
 import { dovecotUnits, latePort, names, postfixUnits } from './names.ts';
@@ -119,15 +121,24 @@ async function demandEmptyQueue(host: MailHost, cure: string): Promise<void> {
   if (count > 0) throw new UserError(`${host.label}: ${count} messages wait in its queue. ${cure}`);
 }
 
-/** Deletes what lies in the stores of OLD; the folders themselves stay. */
+/** Deletes what lies in the stores of OLD; the folders themselves stay, and file systems that are mounted in them. */
 export async function eraseStores(host: MailHost, stores: readonly string[]): Promise<string> {
   const safe = stores.filter((store) => /^\/[^/]+\/./.test(store));
   await host.change(
     script(
-      'for store; do if [ -d "$store" ]; then find "$store" -xdev -mindepth 1 -delete; fi; done; sync',
+      // Folders apart: no folder above a mount point can go, nor the mount point itself.
+      `for store; do
+         if [ -d "$store" ]; then
+           find "$store" -xdev -mindepth 1 ! -type d -delete
+           find "$store" -xdev -mindepth 1 -type d -empty -delete
+         fi
+       done
+       sync`,
       safe,
       { timeout: 6 * 3600, purpose: 'erase the mail' },
     ),
   );
-  return `erased: ${safe.join(', ')}`;
+  const left = (await mountsBelow(host, safe)).flat().map(({ path }) => path);
+  const apart = left.length === 0 ? '' : `; left as they are, file systems of their own: `;
+  return `erased: ${safe.join(', ')}${apart}${left.map((path) => printable(Buffer.from(path, 'latin1'))).join(', ')}`;
 }
