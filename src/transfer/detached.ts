@@ -43,7 +43,7 @@ export async function startDetached(
       `umask 077
        mkdir -p -- "$1"
        printf %s "$6" > "$1/tag"
-       if ! perl "$2/mirror.pl" detach "$1" "$5" "$3" "$2/items" ${key.remoteShell} "$4" '${mirrorRequest}' \\
+       if ! perl "$2/mirror.pl" detach "$1" "$5" "$3" "$2/items" ${key.sharedShell} "$4" '${mirrorRequest}' \\
          < /dev/null > /dev/null 2> "$1/start"; then cat "$1/start" >&2; exit 5; fi`,
       [
         folderOf(migration),

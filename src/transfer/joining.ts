@@ -142,10 +142,9 @@ async function push(
   const remoteShell = ssh(folder, port, sourceEnd.aes && targetEnd.aes);
   const sharedShell = shared(remoteShell, folder);
   const isMirrored = canMirror(sourceEnd, targetEnd);
-  // What rsync will need next is opened by the greeting already.
-  const shell = isMirrored ? remoteShell : sharedShell;
+  // The greeting opens the connection that is shared: the pass goes on with it.
   await orDismiss(target, migration, () =>
-    greet(source, folder, { shell, address }, knownHosts(address, port, keysOfTarget)),
+    greet(source, folder, { shell: sharedShell, address }, knownHosts(address, port, keysOfTarget)),
   ).catch(saying(`${source.address} is not let in by sshd at ${at(target, address)}`, addresses));
   return {
     remoteShell,

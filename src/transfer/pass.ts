@@ -242,7 +242,11 @@ async function mirrorDetached(
 }
 
 async function mirrorAttached(options: TransferOptions, key: PassKey): Promise<Ended> {
-  const send = `exec perl "$1/mirror.pl" send 1/1 "$2" "$1/items" ${key.remoteShell} "$3" '${mirrorRequest}'`;
+  // Standard error is a file: a shared connection that stays would keep it open.
+  const send = `code=0
+    perl "$1/mirror.pl" send 1/1 "$2" "$1/items" ${key.sharedShell} "$3" '${mirrorRequest}' 2> "$1/fault" || code=$?
+    cat "$1/fault" >&2
+    exit "$code"`;
   const result = await options.source.change(
     script(send, [key.folder, `/var/lib/mail-cutover/${options.migration}`, key.host], {
       allow: [0, ...refusals],

@@ -23,5 +23,6 @@ it('looks at the lease before each item: the one before may have taken hours', a
   const hosts = { source: host, target: host };
   await rsyncItems({ ...hosts, migration: 'm', items, live: true, log: () => {} }, key);
   const expected = ['renewed', 'copy /srv/a', 'renewed', 'copy /srv/b'];
-  expect(did.slice(0, 4)).toEqual(expected);
+  const copying = did.filter((what) => what === 'renewed' || what.startsWith('copy '));
+  expect(copying.slice(0, 4)).toEqual(expected);
 });

@@ -105,6 +105,8 @@ sub start_stream {
     $list->blocking(0);
     my @words = (split(' ', $tar), $by ? ('-I', $squeezers{$by}) : (), '-C', $work->{path}, '--null', '-T', '-');
     my @command = $work->{command}->@*;
+    # The first has the connection that the pass shares, whose other end says little meanwhile; the others one each.
+    splice @command, 1, 0, '-S', 'none' if $command[0] eq 'ssh' && $work->{streams}->@*;
     $command[-1] .= " $by" if $by;
     # What tar complains of, a mailbox that has gone, the listing looks at again.
     my $reader = start_program({ in => $listed, out => $to, is_quiet => 1 }, @words);
