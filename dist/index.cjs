@@ -3226,7 +3226,7 @@ sub carry {
     my ($work) = @_;
     my ($by) = grep { $can_squeeze{$_} } qw(zstd gzip);
     $work->{manners} = [[1, ''], [$side_by_side, ''], $by ? [$side_by_side, $by] : ()];
-    $work->{streams} = [];
+    $work->@{qw(streams waiting noted)} = ([], [], 0);
     my ($bytes_before, $began) = ($seen_bytes, uptime());
     take_up($work, 0);
     while (1) {
@@ -3243,7 +3243,8 @@ sub carry {
         judge($work, $got) unless $work->{is_settled};
         warm($work, $began) if @running == 1;
         my $given = grep { give($work, $_) } @running;
-        select undef, undef, undef, 0.02 unless $given;
+        # Where all have enough, there is time to note what comes later: so it is known soon how much there is.
+        select undef, undef, undef, 0.02 unless $given || note_next($work);
     }
     cool($work);
     $count{streams} = $work->{manners}[$work->{manner}][0];
@@ -3337,7 +3338,21 @@ sub is_running {
 
 sub close_list { close delete $_[0]{list} if $_[0]{list} }
 
-# Gives a stream its next mailbox, if it wants one; notes the mailbox before. True if something was given.
+# Notes a mailbox before it is given to a stream. True if one was left.
+sub note_next {
+    my ($work) = @_;
+    my $number = $work->{noted}++;
+    if ($number >= $work->{names}->@*) { $work->{noted} = $number; return 0 }
+    my %met;
+    my ($records, $messages, $bytes) = note_tree($work->{item}, $work->{names}[$number], \%met);
+    push $work->{waiting}->@*, [$work->{names}[$number], $records, $bytes, \%met];
+    $work->{messages} += $messages;
+    $work->{bytes} += $bytes;
+    show_total($work->@{qw(messages bytes)}) if $work->{noted} == $work->{names}->@*;
+    return 1;
+}
+
+# Gives a stream its next mailbox, if it wants one. True if something was given.
 sub give {
     my ($work, $stream) = @_;
     my $list = $stream->{list} or return 0;
@@ -3346,14 +3361,17 @@ sub give {
         # An empty pipe: tar is at the last mailbox that it was given, whatever it has read of the others.
         if (!unread($list)) { $stream->{given} = $stream->{got} }
         elsif ($stream->{given} - $stream->{got} >= $given_ahead) { return 0 }
-        my $name = $work->{names}[$work->{next}++];
-        my ($records, $messages, $bytes) = note_tree($work->{item}, $name, $stream->{met});
+        note_next($work) unless $work->{waiting}->@*;
+        $work->{next}++;
+        my ($name, $records, $bytes, $met) = (shift $work->{waiting}->@*)->@*;
         push $stream->{fed}->@*, [$name, $stream, $records];
         $stream->{given} += $bytes + 4096;
         $stream->{rest} = "./$name\0";
-        $work->{messages} += $messages;
-        $work->{bytes} += $bytes;
-        show_total($work->@{qw(messages bytes)}) if $work->{next} == $work->{names}->@*;
+        for my $inode (keys %$met) {
+            my $of = $stream->{met}{$inode} //= [0];
+            $of->[0] += $met->{$inode}[0];
+            $of->[1] = $met->{$inode}[1];
+        }
     }
     syswrite $list, $stream->{rest} or return 0; # whole or not at all: pipe(7)
     $stream->{rest} = '';
