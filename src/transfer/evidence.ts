@@ -23,7 +23,7 @@ export function described(
   const slower =
     refused === 0
       ? ''
-      : `; slower than it could be: ${refused} further ${refused === 1 ? 'connection was' : 'connections were'} refused or lost (the lease of a key ends half an hour after a job has last looked)`;
+      : `; slower than it could be: ${refused} further ${refused === 1 ? 'connection was' : 'connections were'} refused or lost (a firewall may count them; the lease of a key ends half an hour after a job has last looked)`;
   const first = counts.get('tar') ? `the most by ${by}; then ` : '';
   return `${first}${count('sent')} messages and files (${megabytes} MB) sent, ${count('renamed')} renamed, ${count('removed')} removed; ${count('listed')} folders differed${slower}`;
 }
