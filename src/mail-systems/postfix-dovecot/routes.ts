@@ -84,23 +84,35 @@ export async function loaded(host: MailHost, context: MailContext): Promise<bool
   return (await running(host, notLoaded, [names(context.migration).routes])) === '';
 }
 
-/** Reloads Postfix. That is only asked for: the old queue manager may go on for a moment. */
+/**
+ * Reloads Postfix. That is only asked for: the old queue manager may go on for a moment, and what is flushed
+ * meanwhile goes by what that one has read.
+ */
 export async function load(context: MailContext): Promise<void> {
-  await waitUntilNothing(context.source, notLoaded, {
-    after: 'postfix reload',
-    args: [names(context.migration).routes],
+  await waitUntilNothing(context.source, oldStill, {
+    after: `before=" $(echo $(${queueManagers})) "\npostfix reload`,
     seconds: 30,
     what: 'Postfix has loaded the routes',
     cure: `Look at the mail log on ${called(context.source)}, then run this stage again`,
   });
 }
 
+const queueManagers = String.raw`find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' -printf '%h\n' 2>/dev/null || :`;
+
+/** Prints a line unless a queue manager runs, and none that is in `$before`. By number: no clock tells it as surely. */
+const oldStill = String.raw`
+now=$(${queueManagers})
+[ -n "$now" ] || echo 'no queue manager'
+for process in $now; do
+  case $before in *" $process "*) echo 'the old queue manager' ;; esac
+done`;
+
 /** Prints a line unless a queue manager runs that is younger than the configuration and `$1`. */
 const notLoaded = String.raw`
 newest=$(stat -c %.Z /etc/postfix/main.cf /etc/postfix/master.cf "$1" 2>/dev/null | sort -n | tail -n 1)
 boot=$(sed -n 's/^btime //p' /proc/stat)
 young=
-for process in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*/postfix/sbin/qmgr' -printf '%h\n' 2>/dev/null); do
+for process in $(${queueManagers}); do
   if awk -v boot="$boot" -v hz="$(getconf CLK_TCK)" -v newest="$newest" \
     '{ sub(/^.*\) /, ""); exit !(boot + 1 + $20 / hz > newest) }' "$process/stat"; then young=1; else young=; break; fi
 done
