@@ -68,7 +68,12 @@ export class Operator {
         }
         await this.#hooks.after(next);
         next = following(result, next);
-      } else next = await this.#afterFailure(result, next);
+      } else {
+        const after = await this.#afterFailure(result, next);
+        // Another try had finished the migration.
+        if (after === 'none') return;
+        next = after;
+      }
     }
     throw new Error(`no end after ${mostAttempts} stages`);
   }
@@ -98,21 +103,22 @@ export class Operator {
     this.attempts.push({ action, at, seconds: (Date.now() - at) / 1000, code, log });
   }
 
-  async #afterFailure({ log }: ActionResult, action: Action): Promise<Action> {
+  async #afterFailure({ log }: ActionResult, action: Action): Promise<Action | 'none'> {
     const at = notBefore(log);
     if (at !== undefined && action === 'freeze') {
       await sleep(Math.max(0, at.getTime() - Date.now()) + 100);
       return action;
     }
     const ordered = /is out of order: .*its next stage is ([a-z -]+)/.exec(log)?.[1];
-    if (ordered !== undefined && action !== 'rollback') return ordered.trim() as Action;
+    if (ordered !== undefined && action !== 'rollback') return ordered.trim() as Action | 'none';
     if (/is at work on this migration/.test(log)) {
       this.#force = true;
       return action;
     }
     this.#failures += 1;
     if (this.#failures > mostFailures) throw new Error(`${action} fails again and again:\n${log}`);
-    await sleep(500);
+    // A host that starts takes its time.
+    await sleep(/can't connect to/.test(log) ? 5000 : 500);
     return action;
   }
 }
