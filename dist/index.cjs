@@ -1457,8 +1457,16 @@ first_of() { # BYTES COUNT WORD..., and the others, which are left out
     todo=$((todo - 1))
   done
   shift "$others"
-  if [ "$bytes" -eq 0 ]; then perform "$@" < /dev/null
-  else head -c "$bytes" | perform "$@"; fi
+  if [ "$bytes" -eq 0 ]; then perform "$@" < /dev/null; return; fi
+  # Whole before anything is done with it: a connection that is lost must leave no shortened file.
+  head -c "$bytes" > "$base/input.$$"
+  if [ "$(wc -c < "$base/input.$$")" -ne "$bytes" ]; then
+    rm -f -- "$base/input.$$"
+    die 'not all of the input came: was the connection lost? Nothing was done with it'
+  fi
+  exec 3< "$base/input.$$"
+  rm -f -- "$base/input.$$"
+  perform "$@" <&3 3<&-
 }
 
 perform() { # WORD...

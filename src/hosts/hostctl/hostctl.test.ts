@@ -8,6 +8,7 @@ import {
   hostctl,
   hostctlPath,
   install,
+  me,
   setUpHostctl,
   shells,
   temporary,
@@ -50,6 +51,10 @@ describe('the program', () => {
       { code: 1, stderr: 'hostctl: no such word: nonsense\n' },
     );
     expect(existsSync(join(base, 'later'))).toBe(false);
+    // The connection was lost in the middle of the input.
+    const cut = hostctl(['several', '9', '6', 'file', 'g', 'cut', file('x'), '644', me], 'half');
+    expect([cut.code, cut.stderr]).toEqual([1, expect.stringContaining('not all of the input')]);
+    expect(readFileSync(file('x'), 'utf8')).toContain('\nours ä\n');
   });
 
   const shellcheck = spawnSync('shellcheck', ['--version']).status === 0;
